@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Configuration of a runtime: one struct, presets, checks, and the variables
+ * of the environment that override what the program asked for.
+ */
+#ifndef ZSYNC_CONFIG_H
+#define ZSYNC_CONFIG_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* How tasks are carried out. */
+enum zs_execution_model {
+	/* green_threads where the kernel allows it, else thread_pool. */
+	ZS_MODEL_AUTO,
+	/* One io_uring a worker. Needs Linux 5.11 or later. */
+	ZS_MODEL_GREEN_THREADS,
+	/* One epoll a worker and a pool for what can only block. */
+	ZS_MODEL_THREAD_POOL,
+	/* Direct system calls on the caller's thread. */
+	ZS_MODEL_BLOCKING,
+};
+
+/* Bits of zs_config.flags. */
+enum {
+	/* Worker N runs on the Nth CPU of the process's affinity mask only. */
+	ZS_CONFIG_PIN_WORKERS = 1 << 0,
+	/* SIGQUIT prints zs_dump() to stderr while the runtime runs. */
+	ZS_CONFIG_DUMP_ON_SIGQUIT = 1 << 1,
+	/* Leave SIGSEGV alone: a stack overflow is then a plain crash. */
+	ZS_CONFIG_KEEP_SIGSEGV = 1 << 2,
+};
+
+/* Limits that zs_config_validate() enforces. */
+#define ZS_QUEUE_DEPTH_MIN 2u
+#define ZS_QUEUE_DEPTH_MAX 16384u /* the CQ, four times that, is at 65,536 */
+#define ZS_WORKERS_MAX 1024u
+#define ZS_STACK_SIZE_MIN ((size_t)16 << 10)
+#define ZS_STACK_SIZE_MAX ((size_t)1 << 30)
+#define ZS_IDLE_SPIN_MAX_US 10000u
+
+/* zs_config.idle_spin_us: 20 with more than one CPU allowed, 0 with one. */
+#define ZS_IDLE_SPIN_AUTO UINT32_MAX
+
+struct zs_config {
+	/* sizeof(struct zs_config), set by every preset: lets a library that is
+	 * newer than the program tell which fields the program knows. */
+	size_t size;
+	enum zs_execution_model execution_model;
+	/* Threads that run tasks; 0 = as many as the affinity mask and the
+	 * cgroup's CPU quota allow. At most ZS_WORKERS_MAX. */
+	uint32_t num_workers;
+	/* Entries of each worker's submission queue, ZS_QUEUE_DEPTH_MIN to
+	 * ZS_QUEUE_DEPTH_MAX, rounded up to a power of two. Ring memory counts
+	 * against RLIMIT_MEMLOCK: it is halved until it fits. */
+	uint32_t queue_depth;
+	/* Bytes of stack a task has, its guard not counted; rounded up to whole
+	 * pages. ZS_STACK_SIZE_MIN to ZS_STACK_SIZE_MAX. */
+	size_t green_thread_stack_size;
+	/* Tasks alive at once; at the limit a spawn is -EAGAIN. */
+	uint32_t max_green_threads;
+	/* How long an idle worker looks for work before it sleeps, at most
+	 * ZS_IDLE_SPIN_MAX_US; 0 = it sleeps at once; ZS_IDLE_SPIN_AUTO. */
+	uint32_t idle_spin_us;
+	/* Stacks that a worker keeps ready for the next task. */
+	uint32_t stack_cache;
+	/* ZS_CONFIG_... bits. */
+	uint32_t flags;
+};
+
+/* Presets. Any thread. They differ in queue depth, stack size, caches and in
+ * how many workers they take; zs_config_default() is zs_config_optimal(). */
+struct zs_config zs_config_default(void);
+struct zs_config zs_config_optimal(void);
+struct zs_config zs_config_for_server(void);
+struct zs_config zs_config_for_cli(void);
+struct zs_config zs_config_for_embedded(void);
+
+/* Any thread. 0, or -EINVAL for the first field that is out of range; then
+ * zs_explain() names it, its value and the range. */
+int zs_config_validate(const struct zs_config *config);
+
+/*
+ * Any thread. Overrides *config by the environment: ZSYNC_EXECUTION_MODEL
+ * (auto, green_threads, thread_pool, blocking), ZSYNC_WORKERS,
+ * ZSYNC_QUEUE_DEPTH, ZSYNC_GREEN_THREAD_STACK_SIZE, ZSYNC_MAX_GREEN_THREADS,
+ * ZSYNC_IDLE_SPIN_US (a number or "auto"), ZSYNC_STACK_CACHE and, as 0 or 1,
+ * ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV. Sizes take a
+ * suffix K, M or G. zs_run() and zs_runtime_create() call it by themselves.
+ * -EINVAL for a value that makes no sense; *config is then unchanged and
+ * zs_explain() names the variable, the value and the remedy.
+ */
+int zs_config_from_env(struct zs_config *config);
+
+/* Any thread. "auto", "green_threads", "thread_pool", "blocking". The name of
+ * a number that is no model is "unknown"; the parser then returns -EINVAL. */
+const char *zs_execution_model_name(enum zs_execution_model model);
+int zs_execution_model_parse(const char *name, enum zs_execution_model *model);
+
+/*
+ * Any thread. What a person should read about the negative errno @err that a
+ * zs_ call just returned on this thread: the culprit and the remedy where the
+ * call left such a text (configuration, start, spawn), else the errno's
+ * standard text. Valid until the thread's next zs_ call that fails.
+ */
+const char *zs_explain(int err);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets. Plain file descriptors, so any library's work here and these work
+ * elsewhere; their flags are never changed, O_NONBLOCK or not makes no
+ * difference. All calls are for tasks, take and return what the system call of
+ * the same name does (errno negated), and are cancellable unless noted.
+ * Lengths above INT_MAX and NULL buffers of a length above 0 are -EINVAL. No
+ * call raises SIGPIPE. Descriptors that are made here are close-on-exec.
+ */
+#ifndef ZSYNC_NET_H
+#define ZSYNC_NET_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+int zs_socket(int domain, int type, int protocol);
+int zs_bind(int fd, const struct sockaddr *address, socklen_t length);
+int zs_listen(int fd, int backlog);
+
+/* @address and @length may be NULL. @flags as accept4(2). A connection that
+ * was accepted although the call was cancelled is returned. */
+int zs_accept(int fd, struct sockaddr *address, socklen_t *length, int flags);
+int zs_connect(int fd, const struct sockaddr *address, socklen_t length);
+int zs_shutdown(int fd, int how);
+
+ssize_t zs_send(int fd, const void *buffer, size_t length, int flags);
+ssize_t zs_recv(int fd, void *buffer, size_t length, int flags);
+ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags);
+
+/* Sends all @length bytes. The bytes sent: fewer than @length only if an error
+ * came after some were gone (the next call reports it), or a negative errno if
+ * none were. */
+ssize_t zs_send_all(int fd, const void *buffer, size_t length, int flags);
+
+/* Waits until @fd is ready for one of the poll(2) @events. Those that are, and
+ * POLLERR, POLLHUP where they hold. -EINVAL for events outside 1 to 0xffff. */
+int zs_poll_fd(int fd, unsigned int events);
+
+/* A listening TCP socket on the numeric IPv4 or IPv6 @address (NULL: loopback)
+ * and @port (0: the kernel picks one), address reuse on. The caller closes it.
+ * -EINVAL for an address that is not numeric. */
+int zs_tcp_listen(const char *address, uint16_t port, int backlog);
+
+/* A TCP socket connected to the numeric @address (NULL: loopback) and @port,
+ * with TCP_NODELAY. The caller closes it. */
+int zs_tcp_connect(const char *address, uint16_t port);
+
+/* The local port of a TCP or UDP socket. */
+int zs_local_port(int fd);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runtimes. zs_run() is all that most programs need; services that own main()
+ * use create, start, spawn, stop and destroy from their own threads.
+ *
+ * Nothing runs before the first of these calls: no constructor, no thread, no
+ * signal handler. While a runtime runs, SIGSEGV is taken on an alternate stack
+ * in order to report stack overflows, and passed on to the handler that was
+ * there before. Workers block asynchronous signals.
+ *
+ * A child made by fork() has no runtime: calls there return -EPERM, and the
+ * parent is untouched. A child that a task made must end with exec or _exit().
+ */
+#ifndef ZSYNC_RUNTIME_H
+#define ZSYNC_RUNTIME_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include <zsync/config.h>
+#include <zsync/task.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct zs_runtime;
+
+/*
+ * Any thread, outside a task (-EPERM inside one). Runs fn(arg) as the first
+ * task and returns what it returned, once it and all that was spawned have
+ * ended. The calling thread is worker 0. NULL config: zs_config_default(). The
+ * environment overrides it, see zs_config_from_env(). Errors of the start are
+ * those of zs_runtime_create(); to tell them from the task's own, use that.
+ */
+int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg);
+
+/*
+ * Any thread. Makes a runtime that does not run yet. The caller owns *runtime
+ * and hands it to zs_runtime_destroy(). Errors, each with a text by
+ * zs_explain(): -EINVAL (configuration or environment), -ENOSYS, -EPERM (the
+ * kernel has or allows no io_uring and green_threads was asked for by name),
+ * -EOPNOTSUPP (the model is not part of this build, or the CPU's shadow stack
+ * is active), -ENOMEM, -EMFILE.
+ */
+int zs_runtime_create(struct zs_runtime **runtime,
+		      const struct zs_config *config);
+
+/* Any thread. Starts the workers, all on threads of their own. -EALREADY if it
+ * was started before, -EAGAIN if a thread could not be made. */
+int zs_runtime_start(struct zs_runtime *runtime);
+
+/* Any thread, from start until stop. Spawns a task that belongs to no nursery
+ * but the runtime's own; its error is counted and cancels nothing. Errors as
+ * zs_nursery_spawn(); -ESTALE if the runtime is not running. */
+int zs_runtime_spawn(struct zs_runtime *runtime, zs_task_fn *fn, void *arg);
+int zs_runtime_spawn_copy(struct zs_runtime *runtime, zs_task_fn *fn,
+			  const void *args, size_t size);
+
+/*
+ * A thread that is not a worker of it (-EDEADLK). Cancels all tasks and waits
+ * until they and the workers have ended; from here on nothing can be spawned.
+ * -ETIMEDOUT if that has not happened by @deadline_ns (ZS_NEVER: no limit): the
+ * stop goes on, and may be called again. 0 if it had ended before.
+ */
+int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns);
+
+/* Any thread, the last call on this runtime; other threads must have returned
+ * from theirs. -EBUSY while it runs: stop it first. 0 for NULL. */
+int zs_runtime_destroy(struct zs_runtime *runtime);
+
+struct zs_runtime_info {
+	enum zs_execution_model execution_model; /* never ZS_MODEL_AUTO */
+	const char *model_name;
+	/* Why this model: what the probe found. Valid until destroy. */
+	const char *model_reason;
+	uint32_t num_workers;
+	uint32_t queue_depth; /* what the kernel granted */
+	size_t green_thread_stack_size;
+};
+
+/* Any thread; a NULL runtime is the calling task's (-EPERM outside one). */
+int zs_runtime_info(const struct zs_runtime *runtime,
+		    struct zs_runtime_info *info);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
