@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Slab: objects of one size for one owner thread, never moved and never
+ * returned to the system before fini, so that a stale pointer to one can always
+ * be read (its generation then tells that it is stale). Objects are aligned to
+ * a cache line (64 bytes) and zeroed when they are first handed out; a reused
+ * one holds what its last user left.
+ *
+ * Any thread may give an object back; the owner collects those of others when
+ * its own free list is empty.
+ */
+#ifndef ZS_MEM_SLAB_H
+#define ZS_MEM_SLAB_H
+
+#include <stdatomic.h>
+#include <stddef.h>
+
+#include "base/compiler.h"
+
+struct zs_slab_chunk;
+
+struct zs_slab {
+	void *free; /* owner's list, linked through the objects' first word */
+	size_t object_size;
+	/* Newest first; pushed by the owner, walked by anyone: see walk. */
+	_Atomic(struct zs_slab_chunk *) chunks;
+	/* Objects given back by other threads: a stack, taken whole. */
+	ZS_CACHE_ALIGNED _Atomic(void *) returned;
+};
+
+/* The objects' first word is the slab's while they are free: keep nothing
+ * there that a stale reader needs. Allocates nothing yet. */
+void zs_slab_init(struct zs_slab *slab, size_t object_size);
+/* All objects must be out of use. */
+void zs_slab_fini(struct zs_slab *slab);
+
+/* Owner: pops the hot free list; NULL when memory is out. Use the inline
+ * zs_slab_get(). */
+void *zs_slab_refill(struct zs_slab *slab);
+
+static ZS_ALWAYS_INLINE void *zs_slab_get(struct zs_slab *slab)
+{
+	void *object = slab->free;
+
+	if (zs_unlikely(!object))
+		return zs_slab_refill(slab);
+	slab->free = *(void **)object;
+	return object;
+}
+
+static ZS_ALWAYS_INLINE void zs_slab_put(struct zs_slab *slab, void *object)
+{
+	*(void **)object = slab->free;
+	slab->free = object;
+}
+
+/* Not the owner. */
+void zs_slab_put_remote(struct zs_slab *slab, void *object);
+
+/* Any thread, async-signal-safe. Calls @visit for every object ever handed out
+ * or still to be; the objects' own state tells which are in use. */
+void zs_slab_walk(struct zs_slab *slab, void (*visit)(void *object, void *arg),
+		  void *arg);
+
+#endif

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stacks of tasks: carved out of large maps, each with a guard of four pages
+ * below it, kept hot in a LIFO cache. One pool a worker, one thread.
+ *
+ * The guard is MADV_GUARD_INSTALL where the kernel has it (6.13): it costs no
+ * mapping, so that the number of stacks is not bound by vm.max_map_count. Else
+ * it is mprotect, two mappings a stack.
+ */
+#ifndef ZS_MEM_STACK_H
+#define ZS_MEM_STACK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+
+/* Lives in the pool's own memory (not on the stack itself, whose pages may be
+ * given back to the system). */
+struct zs_stack {
+	struct zs_stack *next; /* in the cache */
+	char *base;	       /* lowest usable byte; the guard ends here */
+	char *top;	       /* one past the highest; 64-byte aligned */
+	void *fiber;	       /* the sanitizers' name for it; scheduler's */
+	uint32_t valgrind_id;
+};
+
+struct zs_stack_pool {
+	struct zs_stack *free; /* hot end first */
+	uint32_t num_free;
+	uint32_t num_mapped;   /* stacks carved, in use or free */
+	uint32_t cache;	       /* free ones whose pages are kept */
+	size_t stack_size;     /* usable bytes */
+	size_t guard_size;
+	struct zs_stack_region *regions;
+	size_t next_region_size;
+	bool guard_by_mprotect;
+};
+
+/* @stack_size: rounded up to whole pages. @cache: how many free stacks keep
+ * their memory. Maps nothing yet. */
+void zs_stack_pool_init(struct zs_stack_pool *pool, size_t stack_size,
+			uint32_t cache);
+/* No stack may be in use. */
+void zs_stack_pool_fini(struct zs_stack_pool *pool);
+
+/* NULL when no more can be mapped or guarded; the reason is left for
+ * zs_explain() as -ENOMEM. */
+struct zs_stack *zs_stack_refill(struct zs_stack_pool *pool);
+/* Beyond the cache: gives the pages of the deeper half of the stack back. */
+void zs_stack_trim(struct zs_stack_pool *pool, struct zs_stack *stack);
+
+static ZS_ALWAYS_INLINE struct zs_stack *
+zs_stack_get(struct zs_stack_pool *pool)
+{
+	struct zs_stack *stack = pool->free;
+
+	if (zs_unlikely(!stack))
+		return zs_stack_refill(pool);
+	pool->free = stack->next;
+	pool->num_free--;
+	return stack;
+}
+
+static ZS_ALWAYS_INLINE void zs_stack_put(struct zs_stack_pool *pool,
+					  struct zs_stack *stack)
+{
+	if (zs_unlikely(pool->num_free >= pool->cache))
+		zs_stack_trim(pool, stack);
+	stack->next = pool->free;
+	pool->free = stack;
+	pool->num_free++;
+}
+
+/* Async-signal-safe. Is @address in the guard of @stack? */
+bool zs_stack_in_guard(const struct zs_stack_pool *pool,
+		       const struct zs_stack *stack, const void *address);
+
+/* Cold. The pages of @stack that have been touched, in bytes. */
+size_t zs_stack_resident(const struct zs_stack *stack);
+
+#endif
