@@ -10,7 +10,8 @@
 #define ZS_NOINLINE __attribute__((noinline))
 #define ZS_ALWAYS_INLINE inline __attribute__((always_inline))
 #define ZS_COLD __attribute__((cold, noinline))
-#define ZS_PRINTF(format, first) __attribute__((format(printf, format, first)))
+#define ZS_PRINTF(position, first) \
+	__attribute__((format(printf, position, first)))
 
 #define zs_likely(condition) __builtin_expect(!!(condition), 1)
 #define zs_unlikely(condition) __builtin_expect(!!(condition), 0)
