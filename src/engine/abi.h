@@ -23,7 +23,7 @@
 #define ZS_URING_SYSCALL_ENTER 426
 #define ZS_URING_SYSCALL_REGISTER 427
 
-/* --- submission and completion entries ----------------------------------- */
+/* --- submission and completion entries --- */
 
 /* Userspace's until the submission queue's tail passes it, then the kernel's
  * until io_uring_enter() has consumed it. Unused fields must be zero. */
@@ -96,7 +96,7 @@ static_assert(offsetof(struct zs_cqe, flags) == 12, "");
 #define ZS_URING_CQE_32 (1u << 15)  /* takes two slots, likewise */
 #define ZS_URING_CQE_BUFFER_SHIFT 16
 
-/* --- operations ------------------------------------------------------------ */
+/* --- operations --- */
 
 /* probe.c knows which release brought each. */
 enum zs_uring_op {
@@ -179,6 +179,7 @@ enum zs_uring_op {
 #define ZS_URING_TIMEOUT_LINK_UPDATE (1u << 4)
 #define ZS_URING_TIMEOUT_ETIME_SUCCESS (1u << 5)
 #define ZS_URING_TIMEOUT_MULTISHOT (1u << 6) /* 6.4 */
+#define ZS_URING_TIMEOUT_IMMEDIATE_ARG (1u << 7)
 
 /* SPLICE and TEE, op_flags */
 #define ZS_URING_SPLICE_FD_IN_FIXED (1u << 31)
@@ -203,6 +204,7 @@ enum zs_uring_op {
 #define ZS_URING_RECVSEND_FIXED_BUF (1u << 2)	    /* 6.0 */
 #define ZS_URING_RECVSEND_ZC_REPORT_USAGE (1u << 3) /* 6.2 */
 #define ZS_URING_RECVSEND_BUNDLE (1u << 4)	    /* 6.10 */
+#define ZS_URING_RECVSEND_VECTORIZED (1u << 5)
 
 /* ACCEPT, ioprio */
 #define ZS_URING_ACCEPT_MULTISHOT (1u << 0)  /* 5.19 */
@@ -215,7 +217,7 @@ enum zs_uring_op {
 #define ZS_URING_MSG_RING_CQE_SKIP (1u << 0)
 #define ZS_URING_MSG_RING_FLAGS_PASS (1u << 1)
 
-/* --- setup ----------------------------------------------------------------- */
+/* --- setup --- */
 
 /* zs_uring_params.flags; an unknown bit is -EINVAL. */
 #define ZS_URING_SETUP_IOPOLL (1u << 0)
@@ -324,7 +326,7 @@ static_assert(offsetof(struct zs_uring_params, cq_off) == 80, "");
 /* Word in the mapped ring at cq_off.flags; userspace writes it. */
 #define ZS_URING_CQ_EVENTFD_DISABLED (1u << 0)
 
-/* --- io_uring_enter() ------------------------------------------------------ */
+/* --- io_uring_enter() --- */
 
 #define ZS_URING_ENTER_GETEVENTS (1u << 0)
 #define ZS_URING_ENTER_SQ_WAKEUP (1u << 1)
@@ -352,7 +354,7 @@ struct zs_uring_getevents_arg {
 static_assert(sizeof(struct zs_uring_getevents_arg) == 24, "");
 static_assert(offsetof(struct zs_uring_getevents_arg, timespec) == 16, "");
 
-/* --- io_uring_register() --------------------------------------------------- */
+/* --- io_uring_register() --- */
 
 enum zs_uring_register_op {
 	ZS_URING_REGISTER_BUFFERS = 0,
@@ -391,13 +393,13 @@ enum zs_uring_register_op {
 	ZS_URING_REGISTER_RESIZE_RINGS = 33,
 	ZS_URING_REGISTER_MEM_REGION = 34,
 	ZS_URING_REGISTER_QUERY = 35,
-	ZS_URING_REGISTER_ZCRX_CTRL = 36
+	ZS_URING_REGISTER_ZCRX_CTRL = 36,
+	ZS_URING_REGISTER_BPF_FILTER = 37
 };
 /* Ored to the opcode: fd is an index from REGISTER_RING_FDS. 6.3 */
 #define ZS_URING_REGISTER_USE_REGISTERED_RING (1u << 31)
 
-/* REGISTER_PROBE. The kernel wants it zeroed and fills up to as many ops as
- * were asked for. */
+/* REGISTER_PROBE. The kernel wants it zeroed and fills the first ops_len. */
 struct zs_uring_probe_op {
 	uint8_t op;
 	uint8_t resv;
@@ -411,9 +413,9 @@ struct zs_uring_probe {
 	uint8_t ops_len;
 	uint16_t resv;
 	uint32_t resv2[3];
-	struct zs_uring_probe_op ops[];
+	struct zs_uring_probe_op ops[256];
 };
-static_assert(sizeof(struct zs_uring_probe) == 16, "");
+static_assert(offsetof(struct zs_uring_probe, ops) == 16, "");
 
 #define ZS_URING_OP_SUPPORTED (1u << 0)
 
@@ -427,7 +429,7 @@ struct zs_uring_rsrc_update {
 };
 static_assert(sizeof(struct zs_uring_rsrc_update) == 16, "");
 
-/* --- the system calls ------------------------------------------------------ */
+/* --- the system calls --- */
 
 /* Any thread. Negative errno; errno itself stays as it was, since a task that
  * never asked must not see it change. */

@@ -10,22 +10,27 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct zs_uring_params;
+
 enum zs_kernel_verdict {
 	ZS_KERNEL_USABLE,   /* green_threads runs */
 	ZS_KERNEL_TOO_OLD,  /* io_uring is there, without what we need */
 	ZS_KERNEL_DENIED,   /* EPERM, EACCES */
-	ZS_KERNEL_ABSENT,   /* ENOSYS */
+	ZS_KERNEL_ABSENT,   /* ENOSYS, or ZSYNC_DISABLE=io_uring */
 	ZS_KERNEL_NO_MEMORY /* ENOMEM, EMFILE, ...: setup_error says which */
 };
 
 /* What the kernel can do; constant once filled. Masked by ZSYNC_DISABLE. */
 struct zs_kernel {
 	enum zs_kernel_verdict verdict;
-	int setup_error;	  /* negative errno of the plain trial, or 0 */
-	uint32_t features;	  /* IORING_FEAT_... as reported */
-	uint32_t setup_flags;	  /* IORING_SETUP_... bits that were accepted */
-	uint8_t last_op;	  /* highest opcode known to the kernel */
-	bool ops[256];		  /* by IORING_OP_... number */
+	int setup_error;	 /* negative errno of the plain trial, or 0 */
+	const char *failed_call; /* whose error that is, or NULL */
+	bool is_switched_off;	 /* ZSYNC_DISABLE holds io_uring */
+	bool is_masked;		 /* ZSYNC_DISABLE names anything at all */
+	uint32_t features;	 /* ZS_URING_FEAT_..., as reported */
+	uint32_t setup_flags;	 /* ZS_URING_SETUP_... accepted, together */
+	uint8_t last_op;	 /* highest opcode known to the kernel */
+	bool ops[256];		 /* by ZS_URING_OP_... number */
 	/* Derived; code asks these. */
 	bool has_single_mmap, has_nodrop, has_submit_stable, has_rw_cur_pos,
 		has_fast_poll, has_ext_arg, has_cqe_skip, has_no_iowait,
@@ -33,20 +38,26 @@ struct zs_kernel {
 	bool has_clamp, has_cqsize, has_r_disabled, has_submit_all,
 		has_coop_taskrun, has_taskrun_flag, has_single_issuer,
 		has_defer_taskrun, has_no_sqarray;
-	char missing[128]; /* what green_threads lacks, by name, "" if nothing */
+	char missing[160]; /* what green_threads lacks, by name, or "" */
 };
 
 /*
  * Any thread. Fills *kernel. 0, or -EINVAL if ZSYNC_DISABLE (a comma-separated
  * list of operation, setup flag and feature names, in the kernel's spelling
- * without prefix, any case: "send_zc,defer_taskrun,ext_arg"; "io_uring" is all
- * of it) holds an unknown name, with a text for zs_explain().
- * Costs a few ring setups (about 100 us).
+ * without prefix, any case: "send_zc,defer_taskrun,ext_arg"; besides them
+ * "register_ring_fds", and "io_uring" for all of it) holds an unknown name,
+ * with a text for zs_explain(). Costs a ring setup or two where the kernel
+ * knows all we use (about 100 us), one more a flag where it does not.
  */
 int zs_kernel_probe(struct zs_kernel *kernel);
 
-/* Who or what forbids io_uring, for a person: "kernel.io_uring_disabled is 2:
- * ...", "a seccomp filter ...". "" where nothing does. @text is filled. */
+/* For tools. Sets up a ring of two entries, waiting a little for memory that
+ * closed rings have yet to give back. Its fd (the caller's), or -errno. */
+int zs_kernel_trial(struct zs_uring_params *params);
+
+/* Who or what keeps green_threads from running here (any verdict) and what to
+ * do about it, for a person: "a seccomp filter answers EPERM to io_uring_setup;
+ * remedy: ...". "" where nothing does. @size 256 holds every answer. */
 void zs_kernel_why_denied(const struct zs_kernel *kernel, char *text,
 			  unsigned long size);
 
@@ -55,6 +66,7 @@ void zs_kernel_why_denied(const struct zs_kernel *kernel, char *text,
 struct zs_kernel_name {
 	const char *name;    /* "SEND_ZC" */
 	const char *release; /* "6.0" */
+	bool is_required;    /* green_threads does not run without */
 };
 const struct zs_kernel_name *zs_kernel_op_name(unsigned int opcode);
 const struct zs_kernel_name *zs_kernel_setup_name(unsigned int bit);

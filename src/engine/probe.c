@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Asks the kernel what its io_uring can do: by setting up tiny rings, by
+ * REGISTER_PROBE and by what it says of itself, never by its version, because
+ * distributions carry features back. Called once at start by whoever chooses
+ * the engine, and by tools; any thread, nothing is kept here.
+ */
+#include "engine/probe.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "base/explain.h"
+#include "engine/abi.h"
+
+/* The smallest ring that shows every flag: it is counted against
+ * RLIMIT_MEMLOCK like any other. */
+#define TRIAL_ENTRIES 2
+#define TRIAL_CQ_ENTRIES 8
+
+/* A closed ring's memory comes back 5 to 12 ms later, so a trial may fail for
+ * the rings that somebody closed just before. 1 + 2 + ... + 32 ms at most. */
+#define TRIAL_RETRIES 6
+
+#define NR_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
+
+/* What zsync sets up rings with. Each bit stands above those it needs. */
+static const uint32_t used_setup_flags =
+	ZS_URING_SETUP_CQSIZE | ZS_URING_SETUP_CLAMP |
+	ZS_URING_SETUP_R_DISABLED | ZS_URING_SETUP_SUBMIT_ALL |
+	ZS_URING_SETUP_COOP_TASKRUN | ZS_URING_SETUP_TASKRUN_FLAG |
+	ZS_URING_SETUP_SINGLE_ISSUER | ZS_URING_SETUP_DEFER_TASKRUN |
+	ZS_URING_SETUP_NO_SQARRAY;
+
+/* --- names --- */
+
+#define OP(op, since) [ZS_URING_OP_##op] = { #op, since, false }
+#define NEEDED_OP(op, since) [ZS_URING_OP_##op] = { #op, since, true }
+
+/* clang-format off: as many in a row as fit */
+static const struct zs_kernel_name op_names[] = {
+	NEEDED_OP(NOP, "5.1"), OP(READV, "5.1"), OP(WRITEV, "5.1"),
+	OP(FSYNC, "5.1"), OP(READ_FIXED, "5.1"), OP(WRITE_FIXED, "5.1"),
+	NEEDED_OP(POLL_ADD, "5.1"), OP(POLL_REMOVE, "5.1"),
+	OP(SYNC_FILE_RANGE, "5.2"), NEEDED_OP(SENDMSG, "5.3"),
+	NEEDED_OP(RECVMSG, "5.3"), OP(TIMEOUT, "5.4"),
+	OP(TIMEOUT_REMOVE, "5.5"), NEEDED_OP(ACCEPT, "5.5"),
+	NEEDED_OP(ASYNC_CANCEL, "5.5"), OP(LINK_TIMEOUT, "5.5"),
+	NEEDED_OP(CONNECT, "5.5"), OP(FALLOCATE, "5.6"), OP(OPENAT, "5.6"),
+	OP(CLOSE, "5.6"), OP(FILES_UPDATE, "5.6"), OP(STATX, "5.6"),
+	NEEDED_OP(READ, "5.6"), NEEDED_OP(WRITE, "5.6"), OP(FADVISE, "5.6"),
+	OP(MADVISE, "5.6"), NEEDED_OP(SEND, "5.6"), NEEDED_OP(RECV, "5.6"),
+	OP(OPENAT2, "5.6"), OP(EPOLL_CTL, "5.6"), OP(SPLICE, "5.7"),
+	OP(PROVIDE_BUFFERS, "5.7"), OP(REMOVE_BUFFERS, "5.7"), OP(TEE, "5.8"),
+	OP(SHUTDOWN, "5.11"), OP(RENAMEAT, "5.11"), OP(UNLINKAT, "5.11"),
+	OP(MKDIRAT, "5.15"), OP(SYMLINKAT, "5.15"), OP(LINKAT, "5.15"),
+	OP(MSG_RING, "5.18"), OP(FSETXATTR, "5.19"), OP(SETXATTR, "5.19"),
+	OP(FGETXATTR, "5.19"), OP(GETXATTR, "5.19"), OP(SOCKET, "5.19"),
+	OP(URING_CMD, "5.19"), OP(SEND_ZC, "6.0"), OP(SENDMSG_ZC, "6.1"),
+	OP(READ_MULTISHOT, "6.7"), OP(WAITID, "6.7"), OP(FUTEX_WAIT, "6.7"),
+	OP(FUTEX_WAKE, "6.7"), OP(FUTEX_WAITV, "6.7"),
+	OP(FIXED_FD_INSTALL, "6.8"), OP(FTRUNCATE, "6.9"), OP(BIND, "6.11"),
+	OP(LISTEN, "6.11"), OP(RECV_ZC, "6.15"), OP(EPOLL_WAIT, "6.15"),
+	OP(READV_FIXED, "6.15"), OP(WRITEV_FIXED, "6.15"), OP(PIPE, "6.16"),
+	OP(NOP128, "6.19"), OP(URING_CMD128, "6.19"),
+};
+static_assert(NR_ELEMENTS(op_names) == ZS_URING_NR_OPS, "an op has no name");
+
+static const struct zs_kernel_name setup_names[] = {
+	{ "IOPOLL", "5.1", false }, { "SQPOLL", "5.1", false },
+	{ "SQ_AFF", "5.1", false }, { "CQSIZE", "5.5", true },
+	{ "CLAMP", "5.6", true }, { "ATTACH_WQ", "5.6", false },
+	{ "R_DISABLED", "5.10", true }, { "SUBMIT_ALL", "5.18", false },
+	{ "COOP_TASKRUN", "5.19", false }, { "TASKRUN_FLAG", "5.19", false },
+	{ "SQE128", "5.19", false }, { "CQE32", "5.19", false },
+	{ "SINGLE_ISSUER", "6.0", false }, { "DEFER_TASKRUN", "6.1", false },
+	{ "NO_MMAP", "6.5", false }, { "REGISTERED_FD_ONLY", "6.5", false },
+	{ "NO_SQARRAY", "6.6", false }, { "HYBRID_IOPOLL", "6.13", false },
+	{ "CQE_MIXED", "6.18", false }, { "SQE_MIXED", "6.19", false },
+	{ "SQ_REWIND", "7.0", false },
+};
+static_assert(NR_ELEMENTS(setup_names) == ZS_URING_NR_SETUP_BITS, "");
+
+static const struct zs_kernel_name feature_names[] = {
+	{ "SINGLE_MMAP", "5.4", false }, { "NODROP", "5.5", true },
+	{ "SUBMIT_STABLE", "5.5", false }, { "RW_CUR_POS", "5.6", false },
+	{ "CUR_PERSONALITY", "5.6", false }, { "FAST_POLL", "5.7", true },
+	{ "POLL_32BITS", "5.9", false }, { "SQPOLL_NONFIXED", "5.11", false },
+	{ "EXT_ARG", "5.11", true }, { "NATIVE_WORKERS", "5.12", false },
+	{ "RSRC_TAGS", "5.13", false }, { "CQE_SKIP", "5.17", false },
+	{ "LINKED_FILE", "5.17", false }, { "REG_REG_RING", "6.3", false },
+	{ "RECVSEND_BUNDLE", "6.10", false }, { "MIN_TIMEOUT", "6.12", false },
+	{ "RW_ATTR", "6.14", false }, { "NO_IOWAIT", "6.15", false },
+};
+static_assert(NR_ELEMENTS(feature_names) == ZS_URING_NR_FEATURE_BITS, "");
+/* clang-format on */
+
+/* --- ZSYNC_DISABLE --- */
+
+struct mask {
+	bool io_uring;
+	bool register_ring_fds;
+	bool ops[ZS_URING_NR_OPS];
+	uint32_t setup_flags;
+	uint32_t features;
+};
+
+static bool name_is(const char *name, const char *word, size_t length)
+{
+	return strlen(name) == length && strncasecmp(name, word, length) == 0;
+}
+
+static int find_name(const struct zs_kernel_name *names, size_t nr_names,
+		     const char *word, size_t length)
+{
+	size_t i;
+
+	for (i = 0; i < nr_names; i++)
+		if (name_is(names[i].name, word, length))
+			return (int)i;
+	return -ENOENT;
+}
+
+static int mask_word(struct mask *mask, const char *word, size_t length)
+{
+	int found;
+
+	if (name_is("io_uring", word, length)) {
+		mask->io_uring = true;
+		return 0;
+	}
+	if (name_is("register_ring_fds", word, length)) {
+		mask->register_ring_fds = true;
+		return 0;
+	}
+	found = find_name(op_names, NR_ELEMENTS(op_names), word, length);
+	if (found >= 0) {
+		mask->ops[found] = true;
+		return 0;
+	}
+	found = find_name(setup_names, NR_ELEMENTS(setup_names), word, length);
+	if (found >= 0) {
+		mask->setup_flags |= 1u << found;
+		return 0;
+	}
+	found = find_name(feature_names, NR_ELEMENTS(feature_names), word,
+			  length);
+	if (found >= 0) {
+		mask->features |= 1u << found;
+		return 0;
+	}
+	return zs_explain_as(
+		-EINVAL,
+		"ZSYNC_DISABLE: \"%.*s\" is no operation, setup flag or feature"
+		" of io_uring; names are like send_zc,defer_taskrun,ext_arg"
+		" (uring-probe lists them), or io_uring for all of it",
+		length < 40 ? (int)length : 40, word);
+}
+
+/* How many names there were, or -EINVAL, explained. Blanks and empty words do
+ * no harm. */
+static int mask_from_environment(struct mask *mask)
+{
+	const char *word = getenv("ZSYNC_DISABLE");
+	const char separators[] = ", \t\n";
+	size_t length;
+	int nr_words = 0;
+	int ret;
+
+	memset(mask, 0, sizeof(*mask));
+	if (!word)
+		return 0;
+	for (;;) {
+		word += strspn(word, separators);
+		length = strcspn(word, separators);
+		if (length == 0)
+			return nr_words;
+		ret = mask_word(mask, word, length);
+		if (ret < 0)
+			return ret;
+		nr_words++;
+		word += length;
+	}
+}
+
+/* --- trials --- */
+
+static bool accepts(uint32_t flags)
+{
+	struct zs_uring_params params = {
+		.flags = flags,
+		.cq_entries = TRIAL_CQ_ENTRIES,
+	};
+	int fd;
+
+	fd = zs_kernel_trial(&params);
+	if (fd < 0)
+		return false;
+	close(fd);
+	return true;
+}
+
+/* Adding one at a time finds the set that is accepted together; a flag that
+ * needs another one fails by itself where that is not there. */
+static uint32_t accepted_setup_flags(uint32_t wanted)
+{
+	uint32_t accepted = 0;
+	uint32_t flag;
+
+	if (accepts(wanted))
+		return wanted;
+	for (flag = 1; flag != 0 && flag <= wanted; flag <<= 1)
+		if ((wanted & flag) && accepts(accepted | flag))
+			accepted |= flag;
+	return accepted;
+}
+
+static int probe_ops(int fd, struct zs_kernel *kernel)
+{
+	struct zs_uring_probe probe;
+	unsigned int i;
+	int ret;
+
+	memset(&probe, 0, sizeof(probe));
+	ret = zs_uring_register(fd, ZS_URING_REGISTER_PROBE, &probe, 256);
+	if (ret < 0)
+		return ret;
+	kernel->last_op = probe.last_op;
+	for (i = 0; i < probe.ops_len; i++)
+		kernel->ops[i] = probe.ops[i].flags & ZS_URING_OP_SUPPORTED;
+	return 0;
+}
+
+static bool can_register_ring(int fd)
+{
+	struct zs_uring_rsrc_update update = {
+		.offset = UINT32_MAX,
+		.data = (uint64_t)fd,
+	};
+
+	if (zs_uring_register(fd, ZS_URING_REGISTER_RING_FDS, &update, 1) != 1)
+		return false;
+	update.data = 0;
+	zs_uring_register(fd, ZS_URING_UNREGISTER_RING_FDS, &update, 1);
+	return true;
+}
+
+static enum zs_kernel_verdict verdict_of(int error)
+{
+	switch (error) {
+	case 0:
+		return ZS_KERNEL_USABLE;
+	case -EPERM:
+	case -EACCES:
+		return ZS_KERNEL_DENIED;
+	case -ENOSYS:
+		return ZS_KERNEL_ABSENT;
+	default:
+		return ZS_KERNEL_NO_MEMORY;
+	}
+}
+
+static int fail(struct zs_kernel *kernel, const char *call, int error)
+{
+	kernel->verdict = verdict_of(error);
+	kernel->setup_error = error;
+	kernel->failed_call = call;
+	return error;
+}
+
+/* One plain ring tells most. All three system calls are made, because a filter
+ * may let some through. */
+static int probe_plain_ring(struct zs_kernel *kernel)
+{
+	struct zs_uring_params params = { 0 };
+	int fd, ret;
+
+	fd = zs_kernel_trial(&params);
+	if (fd < 0)
+		return fail(kernel, "io_uring_setup", fd);
+	kernel->features = params.features;
+	ret = zs_uring_enter(fd, 0, 0, 0, NULL, 0);
+	if (ret < 0) {
+		ret = fail(kernel, "io_uring_enter", ret);
+		goto close_ring;
+	}
+	ret = probe_ops(fd, kernel);
+	/* Before 5.6; list_missing() then finds no operation. */
+	if (ret == -EINVAL)
+		ret = 0;
+	if (ret < 0) {
+		ret = fail(kernel, "io_uring_register", ret);
+		goto close_ring;
+	}
+	kernel->has_registered_ring = can_register_ring(fd);
+close_ring:
+	close(fd);
+	return ret;
+}
+
+static void apply_mask(struct zs_kernel *kernel, const struct mask *mask)
+{
+	unsigned int i;
+
+	kernel->features &= ~mask->features;
+	for (i = 0; i < ZS_URING_NR_OPS; i++)
+		if (mask->ops[i])
+			kernel->ops[i] = false;
+	if (mask->register_ring_fds)
+		kernel->has_registered_ring = false;
+}
+
+static void derive(struct zs_kernel *kernel)
+{
+	uint32_t features = kernel->features;
+	uint32_t flags = kernel->setup_flags;
+
+	kernel->has_single_mmap = features & ZS_URING_FEAT_SINGLE_MMAP;
+	kernel->has_nodrop = features & ZS_URING_FEAT_NODROP;
+	kernel->has_submit_stable = features & ZS_URING_FEAT_SUBMIT_STABLE;
+	kernel->has_rw_cur_pos = features & ZS_URING_FEAT_RW_CUR_POS;
+	kernel->has_fast_poll = features & ZS_URING_FEAT_FAST_POLL;
+	kernel->has_ext_arg = features & ZS_URING_FEAT_EXT_ARG;
+	kernel->has_cqe_skip = features & ZS_URING_FEAT_CQE_SKIP;
+	kernel->has_no_iowait = features & ZS_URING_FEAT_NO_IOWAIT;
+	kernel->has_clamp = flags & ZS_URING_SETUP_CLAMP;
+	kernel->has_cqsize = flags & ZS_URING_SETUP_CQSIZE;
+	kernel->has_r_disabled = flags & ZS_URING_SETUP_R_DISABLED;
+	kernel->has_submit_all = flags & ZS_URING_SETUP_SUBMIT_ALL;
+	kernel->has_coop_taskrun = flags & ZS_URING_SETUP_COOP_TASKRUN;
+	kernel->has_taskrun_flag = flags & ZS_URING_SETUP_TASKRUN_FLAG;
+	kernel->has_single_issuer = flags & ZS_URING_SETUP_SINGLE_ISSUER;
+	kernel->has_defer_taskrun = flags & ZS_URING_SETUP_DEFER_TASKRUN;
+	kernel->has_no_sqarray = flags & ZS_URING_SETUP_NO_SQARRAY;
+}
+
+static void add_missing(struct zs_kernel *kernel, const char *name)
+{
+	size_t length = strlen(kernel->missing);
+
+	snprintf(kernel->missing + length, sizeof(kernel->missing) - length,
+		 "%s%s", length ? ", " : "", name);
+}
+
+static void list_missing(struct zs_kernel *kernel)
+{
+	unsigned int i;
+
+	for (i = 0; i < NR_ELEMENTS(feature_names); i++)
+		if (feature_names[i].is_required &&
+		    !(kernel->features & (1u << i)))
+			add_missing(kernel, feature_names[i].name);
+	for (i = 0; i < NR_ELEMENTS(setup_names); i++)
+		if (setup_names[i].is_required &&
+		    !(kernel->setup_flags & (1u << i)))
+			add_missing(kernel, setup_names[i].name);
+	for (i = 0; i < NR_ELEMENTS(op_names); i++)
+		if (op_names[i].is_required && !kernel->ops[i])
+			add_missing(kernel, op_names[i].name);
+}
+
+/* --- why not --- */
+
+/* At most @size - 1 bytes of the file, terminated; "" if it cannot be read. */
+static void read_text(const char *path, char *text, size_t size)
+{
+	ssize_t length = -1;
+	int fd;
+
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		length = read(fd, text, size - 1);
+		close(fd);
+	}
+	text[length > 0 ? length : 0] = '\0';
+}
+
+/* -1 if there is no such file; io_uring_group itself holds -1 for none. */
+static int read_number(const char *path)
+{
+	char text[32];
+
+	read_text(path, text, sizeof(text));
+	return text[0] ? atoi(text) : -1;
+}
+
+/* Of this thread, since filters are a thread's. */
+static bool has_seccomp_filter(void)
+{
+	char status[4096];
+	const char *line;
+
+	read_text("/proc/thread-self/status", status, sizeof(status));
+	line = strstr(status, "\nSeccomp:");
+	return line && strtol(line + strlen("\nSeccomp:"), NULL, 10) == 2;
+}
+
+static const char remedy_profile[] =
+	"allow io_uring_setup, _enter and _register in it (docker run "
+	"--security-opt seccomp=FILE)";
+
+static void why_refused(const struct zs_kernel *kernel, char *text,
+			size_t size)
+{
+	int disabled = read_number("/proc/sys/kernel/io_uring_disabled");
+	int group = read_number("/proc/sys/kernel/io_uring_group");
+	const char *error = kernel->setup_error == -EPERM ? "EPERM" : "EACCES";
+
+	if (disabled == 2)
+		snprintf(text, size,
+			 "kernel.io_uring_disabled is 2, off for everyone; "
+			 "remedy: sysctl kernel.io_uring_disabled=0");
+	else if (has_seccomp_filter())
+		snprintf(text, size,
+			 "a seccomp filter (of Docker or containerd?) answers "
+			 "%s to %s%s; remedy: %s",
+			 error, kernel->failed_call,
+			 disabled == 1 ? ", or io_uring_disabled=1 does" : "",
+			 remedy_profile);
+	else if (disabled == 1 && group >= 0)
+		snprintf(text, size,
+			 "kernel.io_uring_disabled is 1: only group %d may; "
+			 "remedy: run in that group, or "
+			 "sysctl kernel.io_uring_disabled=0",
+			 group);
+	else if (disabled == 1)
+		snprintf(text, size,
+			 "kernel.io_uring_disabled is 1: only root may; "
+			 "remedy: sysctl kernel.io_uring_group=GID, a group of "
+			 "this user, or kernel.io_uring_disabled=0");
+	else
+		snprintf(text, size,
+			 "%s fails with %s, by no sysctl and no seccomp "
+			 "filter: a security module (SELinux, AppArmor) may do "
+			 "that; remedy: see the audit log",
+			 kernel->failed_call, error);
+}
+
+static void why_absent(const struct zs_kernel *kernel, char *text, size_t size)
+{
+	/* The file came with 6.6; where it is, the kernel has io_uring. */
+	bool is_built = read_number("/proc/sys/kernel/io_uring_disabled") >= 0;
+
+	if (kernel->is_switched_off)
+		snprintf(text, size,
+			 "ZSYNC_DISABLE holds io_uring; remedy: take it out");
+	else if (has_seccomp_filter())
+		snprintf(text, size,
+			 "a seccomp filter answers ENOSYS to %s%s; remedy: %s",
+			 kernel->failed_call,
+			 is_built ? "" : ", or the kernel has none",
+			 remedy_profile);
+	else if (is_built)
+		snprintf(text, size,
+			 "%s fails with ENOSYS on a kernel that has io_uring: "
+			 "an emulator or sandbox (qemu-user, gVisor) lies "
+			 "between; remedy: run without it",
+			 kernel->failed_call);
+	else
+		snprintf(text, size,
+			 "%s fails with ENOSYS: the kernel is older than 5.1, "
+			 "has no CONFIG_IO_URING, or is emulated (gVisor); "
+			 "remedy: Linux 5.11 or later",
+			 kernel->failed_call);
+}
+
+static void why_no_memory(const struct zs_kernel *kernel, char *text,
+			  size_t size)
+{
+	struct rlimit limit = { 0, 0 };
+	int error = -kernel->setup_error;
+
+	if (error == ENOMEM) {
+		getrlimit(RLIMIT_MEMLOCK, &limit);
+		snprintf(text, size,
+			 "no memory for the smallest ring; the rings of a user "
+			 "share RLIMIT_MEMLOCK, %llu KiB here; remedy: raise "
+			 "it (ulimit -l, docker run --ulimit memlock=-1)",
+			 (unsigned long long)limit.rlim_cur / 1024);
+	} else if (error == EMFILE) {
+		getrlimit(RLIMIT_NOFILE, &limit);
+		snprintf(text, size,
+			 "no file descriptor is free, RLIMIT_NOFILE is %llu; "
+			 "remedy: raise it (ulimit -n)",
+			 (unsigned long long)limit.rlim_cur);
+	} else {
+		snprintf(text, size, "%s fails: %s (errno %d)",
+			 kernel->failed_call, strerror(error), error);
+	}
+}
+
+/* --- what others call --- */
+
+int zs_kernel_trial(struct zs_uring_params *params)
+{
+	struct timespec pause = { 0, 1000000 };
+	int attempt, fd;
+
+	fd = zs_uring_setup(TRIAL_ENTRIES, params);
+	for (attempt = 0; fd == -ENOMEM && attempt < TRIAL_RETRIES; attempt++) {
+		nanosleep(&pause, NULL);
+		pause.tv_nsec *= 2;
+		fd = zs_uring_setup(TRIAL_ENTRIES, params);
+	}
+	return fd;
+}
+
+int zs_kernel_probe(struct zs_kernel *kernel)
+{
+	struct mask mask;
+	int ret;
+
+	memset(kernel, 0, sizeof(*kernel));
+	kernel->verdict = ZS_KERNEL_ABSENT;
+	ret = mask_from_environment(&mask);
+	if (ret < 0)
+		return ret;
+	kernel->is_masked = ret > 0;
+	if (mask.io_uring) {
+		kernel->is_switched_off = true;
+		kernel->setup_error = -ENOSYS;
+		return 0;
+	}
+	if (probe_plain_ring(kernel) < 0)
+		return 0;
+	apply_mask(kernel, &mask);
+	kernel->setup_flags =
+		accepted_setup_flags(used_setup_flags & ~mask.setup_flags);
+	derive(kernel);
+	list_missing(kernel);
+	kernel->verdict = kernel->missing[0] ? ZS_KERNEL_TOO_OLD :
+					       ZS_KERNEL_USABLE;
+	return 0;
+}
+
+void zs_kernel_why_denied(const struct zs_kernel *kernel, char *text,
+			  unsigned long size)
+{
+	switch (kernel->verdict) {
+	case ZS_KERNEL_USABLE:
+		snprintf(text, size, "%s", "");
+		return;
+	case ZS_KERNEL_TOO_OLD:
+		snprintf(text, size, "io_uring here lacks %s; remedy: %s",
+			 kernel->missing,
+			 kernel->is_masked ? "shorten ZSYNC_DISABLE" :
+					     "Linux 5.11 or later");
+		return;
+	case ZS_KERNEL_DENIED:
+		why_refused(kernel, text, size);
+		return;
+	case ZS_KERNEL_ABSENT:
+		why_absent(kernel, text, size);
+		return;
+	case ZS_KERNEL_NO_MEMORY:
+		why_no_memory(kernel, text, size);
+		return;
+	}
+}
+
+const struct zs_kernel_name *zs_kernel_op_name(unsigned int opcode)
+{
+	return opcode < NR_ELEMENTS(op_names) ? &op_names[opcode] : NULL;
+}
+
+const struct zs_kernel_name *zs_kernel_setup_name(unsigned int bit)
+{
+	return bit < NR_ELEMENTS(setup_names) ? &setup_names[bit] : NULL;
+}
+
+const struct zs_kernel_name *zs_kernel_feature_name(unsigned int bit)
+{
+	return bit < NR_ELEMENTS(feature_names) ? &feature_names[bit] : NULL;
+}
