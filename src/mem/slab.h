@@ -21,7 +21,7 @@ struct zs_slab_chunk;
 
 struct zs_slab {
 	void *free; /* owner's list, linked through the objects' first word */
-	size_t object_size;
+	size_t object_size; /* rounded up to the alignment */
 	/* Newest first; pushed by the owner, walked by anyone: see walk. */
 	_Atomic(struct zs_slab_chunk *) chunks;
 	/* Objects given back by other threads: a stack, taken whole. */
@@ -34,8 +34,8 @@ void zs_slab_init(struct zs_slab *slab, size_t object_size);
 /* All objects must be out of use. */
 void zs_slab_fini(struct zs_slab *slab);
 
-/* Owner: pops the hot free list; NULL when memory is out. Use the inline
- * zs_slab_get(). */
+/* Owner. The way of zs_slab_get() when the free list is empty; NULL when memory
+ * is out, with a text for zs_explain(-ENOMEM). */
 void *zs_slab_refill(struct zs_slab *slab);
 
 static ZS_ALWAYS_INLINE void *zs_slab_get(struct zs_slab *slab)
@@ -57,8 +57,10 @@ static ZS_ALWAYS_INLINE void zs_slab_put(struct zs_slab *slab, void *object)
 /* Not the owner. */
 void zs_slab_put_remote(struct zs_slab *slab, void *object);
 
-/* Any thread, async-signal-safe. Calls @visit for every object ever handed out
- * or still to be; the objects' own state tells which are in use. */
+/* Any thread, async-signal-safe, while the owner goes on. Calls @visit for every
+ * object ever handed out, in use or not; one that was handed out just now may
+ * still be all zero. The objects' own state, which must not be in their first
+ * word, tells which are in use. */
 void zs_slab_walk(struct zs_slab *slab, void (*visit)(void *object, void *arg),
 		  void *arg);
 
