@@ -16,22 +16,30 @@
 
 #include "base/compiler.h"
 
+struct zs_stack_region; /* a large map and its descriptors */
+
 /* Lives in the pool's own memory (not on the stack itself, whose pages may be
  * given back to the system). */
 struct zs_stack {
-	struct zs_stack *next; /* in the cache */
+	struct zs_stack *next; /* while it is free */
 	char *base;	       /* lowest usable byte; the guard ends here */
-	char *top;	       /* one past the highest; 64-byte aligned */
+	char *top;	       /* one past the highest; 64-byte aligned,
+				* not always at the end of its page */
 	void *fiber;	       /* the sanitizers' name for it; scheduler's */
 	uint32_t valgrind_id;
 };
 
 struct zs_stack_pool {
-	struct zs_stack *free; /* hot end first */
+	/* Ready, hot end first. At most @cache of them, so that what lies
+	 * beyond is not trimmed again and again. */
+	struct zs_stack *free;
+	struct zs_stack *trimmed; /* free, all but their top page given back */
 	uint32_t num_free;
-	uint32_t num_mapped;   /* stacks carved, in use or free */
-	uint32_t cache;	       /* free ones whose pages are kept */
-	size_t stack_size;     /* usable bytes */
+	uint32_t num_trimmed;
+	uint32_t num_mapped; /* stacks carved: in use, free or trimmed */
+	uint32_t cache;	     /* free ones whose pages are kept */
+	size_t stack_size;   /* bytes from base to the end of the top page; up
+			      * to 1 KiB of that lies above top */
 	size_t guard_size;
 	struct zs_stack_region *regions;
 	size_t next_region_size;
@@ -48,7 +56,8 @@ void zs_stack_pool_fini(struct zs_stack_pool *pool);
 /* NULL when no more can be mapped or guarded; the reason is left for
  * zs_explain() as -ENOMEM. */
 struct zs_stack *zs_stack_refill(struct zs_stack_pool *pool);
-/* Beyond the cache: gives the pages of the deeper half of the stack back. */
+/* The way of zs_stack_put() beyond the cache: takes the stack and gives its
+ * pages, all but the top one, back to the system. */
 void zs_stack_trim(struct zs_stack_pool *pool, struct zs_stack *stack);
 
 static ZS_ALWAYS_INLINE struct zs_stack *
@@ -66,8 +75,10 @@ zs_stack_get(struct zs_stack_pool *pool)
 static ZS_ALWAYS_INLINE void zs_stack_put(struct zs_stack_pool *pool,
 					  struct zs_stack *stack)
 {
-	if (zs_unlikely(pool->num_free >= pool->cache))
+	if (zs_unlikely(pool->num_free >= pool->cache)) {
 		zs_stack_trim(pool, stack);
+		return;
+	}
 	stack->next = pool->free;
 	pool->free = stack;
 	pool->num_free++;
