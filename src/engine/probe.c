@@ -496,20 +496,6 @@ static void why_no_memory(const struct zs_kernel *kernel, char *text,
 
 /* --- what others call --- */
 
-int zs_kernel_trial(struct zs_uring_params *params)
-{
-	struct timespec pause = { 0, 1000000 };
-	int attempt, fd;
-
-	fd = zs_uring_setup(TRIAL_ENTRIES, params);
-	for (attempt = 0; fd == -ENOMEM && attempt < TRIAL_RETRIES; attempt++) {
-		nanosleep(&pause, NULL);
-		pause.tv_nsec *= 2;
-		fd = zs_uring_setup(TRIAL_ENTRIES, params);
-	}
-	return fd;
-}
-
 int zs_kernel_probe(struct zs_kernel *kernel)
 {
 	struct mask mask;
@@ -536,6 +522,25 @@ int zs_kernel_probe(struct zs_kernel *kernel)
 	kernel->verdict = kernel->missing[0] ? ZS_KERNEL_TOO_OLD :
 					       ZS_KERNEL_USABLE;
 	return 0;
+}
+
+int zs_kernel_trial(struct zs_uring_params *params)
+{
+	struct timespec pause = { 0, 1000000 };
+	int attempt, fd;
+
+	fd = zs_uring_setup(TRIAL_ENTRIES, params);
+	for (attempt = 0; fd == -ENOMEM && attempt < TRIAL_RETRIES; attempt++) {
+		nanosleep(&pause, NULL);
+		pause.tv_nsec *= 2;
+		fd = zs_uring_setup(TRIAL_ENTRIES, params);
+	}
+	return fd;
+}
+
+uint32_t zs_kernel_used_setup_flags(void)
+{
+	return used_setup_flags;
 }
 
 void zs_kernel_why_denied(const struct zs_kernel *kernel, char *text,

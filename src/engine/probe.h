@@ -55,6 +55,10 @@ int zs_kernel_probe(struct zs_kernel *kernel);
  * closed rings have yet to give back. Its fd (the caller's), or -errno. */
 int zs_kernel_trial(struct zs_uring_params *params);
 
+/* The ZS_URING_SETUP_... bits that zs_kernel_probe() tries: all that zsync may
+ * set up a ring with. */
+uint32_t zs_kernel_used_setup_flags(void);
+
 /* Who or what keeps green_threads from running here (any verdict) and what to
  * do about it, for a person: "a seccomp filter answers EPERM to io_uring_setup;
  * remedy: ...". "" where nothing does. @size 256 holds every answer. */
