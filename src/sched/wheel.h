@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/compiler.h"
 #include "base/list.h"
 
 enum {
@@ -21,18 +22,22 @@ enum {
 	ZS_WHEEL_LEVELS = 8, /* 64^8 ticks: 500 years, so all that fits int64 */
 };
 
+/* Two to a cache line. Zeroed memory is an unarmed timer. */
 struct zs_timer {
-	struct zs_list node;
+	struct zs_list node; /* next is NULL while unarmed */
 	int64_t deadline_ns;
 	/* Worker's thread, from zs_wheel_expire(); the timer is unarmed and
 	 * may be started again or be gone when it returns. */
 	void (*fire)(struct zs_timer *timer);
-	uint16_t slot; /* level * ZS_WHEEL_SLOTS + slot */
-	bool armed;
 };
 
+static inline bool zs_timer_armed(const struct zs_timer *timer)
+{
+	return timer->node.next != NULL;
+}
+
 struct zs_wheel {
-	int64_t now_tick; /* ticks before this one have been dealt with */
+	int64_t now_tick; /* of the last expire: all before it have fired */
 	uint64_t occupied[ZS_WHEEL_LEVELS]; /* a bit a slot */
 	uint64_t num_armed;
 	struct zs_list slots[ZS_WHEEL_LEVELS * ZS_WHEEL_SLOTS];
@@ -48,12 +53,13 @@ void zs_wheel_start(struct zs_wheel *wheel, struct zs_timer *timer,
 bool zs_wheel_cancel(struct zs_wheel *wheel, struct zs_timer *timer);
 
 /* Fires all whose deadline is <= @now_ns; how many. A fire() may start and
- * cancel timers. */
+ * cancel timers; one that it starts does not fire before the next expire. */
 uint64_t zs_wheel_expire(struct zs_wheel *wheel, int64_t now_ns);
 
 /* When to call expire next: no later than the end of the tick of the earliest
- * deadline, and not before something is to be done (a timer due or a level to
- * be spread out). INT64_MAX if none is armed. */
+ * deadline, exactly at it where few timers are close, and not before something
+ * is to be done (a timer due or a level to be spread out). INT64_MAX if none is
+ * armed. */
 int64_t zs_wheel_next(const struct zs_wheel *wheel);
 
 #endif
