@@ -114,24 +114,38 @@ static void take_slot(struct zs_wheel *wheel, unsigned int level,
 	wheel->occupied[level] &= ~(UINT64_C(1) << slot);
 }
 
+static ZS_ALWAYS_INLINE void sort_one(struct zs_wheel *wheel,
+				      struct zs_list *node, int64_t now_ns,
+				      struct zs_list *due)
+{
+	struct zs_timer *timer = timer_of(node);
+
+	if (timer->deadline_ns <= now_ns)
+		zs_list_append(due, node);
+	else
+		place(wheel, timer);
+}
+
 /* Those of @nodes that are due go to @due, the others where they belong from
- * now_tick on. */
+ * now_tick on. From both ends at once: each step waits for the memory of a
+ * timer that is out of every cache, and so two wait together. */
 static void sort_out(struct zs_wheel *wheel, struct zs_list *nodes,
 		     int64_t now_ns, struct zs_list *due)
 {
-	struct zs_list *node, *next;
+	struct zs_list *first = nodes->next, *last = nodes->prev;
 
-	for (node = nodes->next; node != nodes; node = next) {
-		struct zs_timer *timer = timer_of(node);
+	while (first != last) {
+		struct zs_list *next = first->next, *prev = last->prev;
 
-		next = node->next;
-		/* Memory of a million timers is cold. */
-		__builtin_prefetch(next->next);
-		if (timer->deadline_ns <= now_ns)
-			zs_list_append(due, node);
-		else
-			place(wheel, timer);
+		sort_one(wheel, first, now_ns, due);
+		sort_one(wheel, last, now_ns, due);
+		if (next == last)
+			return;
+		first = next;
+		last = prev;
 	}
+	if (first != nodes)
+		sort_one(wheel, first, now_ns, due);
 }
 
 /* Brings the wheel to @now_ns. Each turn deals with one slot that has timers,
