@@ -23,14 +23,23 @@ struct constant {
 	uint64_t ours, theirs;
 };
 
-#define OP(name) { #name, ZS_URING_OP_##name, IORING_OP_##name }
-#define SAME(name) { #name, ZS_URING_##name, IORING_##name }
-#define PAIR(our_name, their_name) \
-	{ #their_name, ZS_URING_##our_name, their_name }
+#define OP(name)                                            \
+	{                                                   \
+#name, ZS_URING_OP_##name, IORING_OP_##name \
+	}
+#define SAME(name)                                    \
+	{                                             \
+#name, ZS_URING_##name, IORING_##name \
+	}
+#define PAIR(our_name, their_name)                           \
+	{                                                    \
+#their_name, ZS_URING_##our_name, their_name \
+	}
 
 /* Enumerators cannot be asked for with #ifdef; macros of the same release
- * vouch for them. What comes first is as old as what we run on.
- * clang-format off: as many in a row as fit */
+ * vouch for them. What comes first is as old as what we run on. As many in a
+ * row as fit. */
+/* clang-format off */
 static const struct constant constants[] = {
 	OP(NOP), OP(READV), OP(WRITEV), OP(FSYNC), OP(READ_FIXED),
 	OP(WRITE_FIXED), OP(POLL_ADD), OP(POLL_REMOVE), OP(SYNC_FILE_RANGE),
@@ -171,8 +180,8 @@ START_TEST(constants_match_the_system_header)
 }
 END_TEST
 
-#define SAME_PLACE(type, field, their_type, their_field)            \
-	ck_assert_uint_eq(offsetof(struct type, field),             \
+#define SAME_PLACE(type, field, their_type, their_field) \
+	ck_assert_uint_eq(offsetof(struct type, field),  \
 			  offsetof(struct their_type, their_field))
 
 START_TEST(layouts_match_the_system_header)

@@ -61,7 +61,7 @@ struct optional {
 
 static const char plain_call[] =
 	"a plain system call: one more for each socket";
-static const char no_call[] = "calls that need it return -EOPNOTSUPP";
+static const char no_call[] = "calls that need it: -EOPNOTSUPP";
 
 #define BIT(flag) (unsigned int)__builtin_ctz(flag)
 
@@ -349,14 +349,11 @@ static void print_verdict(const struct report *report)
 	char text[512];
 
 	if (report->nr_missing)
-		snprintf(text, sizeof(text),
-			 "usable, degraded: see below what is missing");
+		print_labelled("io_uring", "usable, degraded: see below");
 	else if (report->kernel.is_switched_off)
-		snprintf(text, sizeof(text), "NOT USABLE: it is switched off");
+		print_labelled("io_uring", "NOT USABLE: it is switched off");
 	else
-		snprintf(text, sizeof(text), "%s",
-			 words[report->kernel.verdict]);
-	print_labelled("io_uring", text);
+		print_labelled("io_uring", words[report->kernel.verdict]);
 	if (report->why[0])
 		print_labelled("because", report->why);
 	if (report->remedy)

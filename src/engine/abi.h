@@ -28,8 +28,8 @@
 /* Userspace's until the submission queue's tail passes it, then the kernel's
  * until io_uring_enter() has consumed it. Unused fields must be zero. */
 struct zs_sqe {
-	uint8_t opcode; /* ZS_URING_OP_... */
-	uint8_t flags;	/* ZS_URING_SQE_... */
+	uint8_t opcode;	 /* ZS_URING_OP_... */
+	uint8_t flags;	 /* ZS_URING_SQE_... */
 	uint16_t ioprio; /* also ZS_URING_RECVSEND_..., ZS_URING_ACCEPT_... */
 	int32_t fd;
 	union {
@@ -448,8 +448,8 @@ static inline int zs_uring_setup(uint32_t entries,
 {
 	int saved = errno;
 
-	return zs_uring_result(
-		syscall(ZS_URING_SYSCALL_SETUP, entries, params), saved);
+	return zs_uring_result(syscall(ZS_URING_SYSCALL_SETUP, entries, params),
+			       saved);
 }
 
 /* How many SQEs were consumed, or a negative errno. @fd is an index with

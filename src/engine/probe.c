@@ -42,7 +42,8 @@ static const uint32_t used_setup_flags =
 #define OP(op, since) [ZS_URING_OP_##op] = { #op, since, false }
 #define NEEDED_OP(op, since) [ZS_URING_OP_##op] = { #op, since, true }
 
-/* clang-format off: as many in a row as fit */
+/* As many in a row as fit. */
+/* clang-format off */
 static const struct zs_kernel_name op_names[] = {
 	NEEDED_OP(NOP, "5.1"), OP(READV, "5.1"), OP(WRITEV, "5.1"),
 	OP(FSYNC, "5.1"), OP(READ_FIXED, "5.1"), OP(WRITE_FIXED, "5.1"),
@@ -404,8 +405,7 @@ static const char remedy_profile[] =
 	"allow io_uring_setup, _enter and _register in it (docker run "
 	"--security-opt seccomp=FILE)";
 
-static void why_refused(const struct zs_kernel *kernel, char *text,
-			size_t size)
+static void why_refused(const struct zs_kernel *kernel, char *text, size_t size)
 {
 	int disabled = read_number("/proc/sys/kernel/io_uring_disabled");
 	int group = read_number("/proc/sys/kernel/io_uring_group");
