@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+#
+# zsync, green threads over io_uring
+#
+#   make               libzsync.a, libzsync.so, examples, tools, benchmarks
+#   make run           a quick benchmark that says what it shows
+#   make check         build and run the tests; installs Check where it is missing
+#   make lint          layers, style, clang-format, cppcheck, clang-tidy
+#   make format        apply clang-format
+#   make install       headers, libraries, zsync.pc, uring-probe, zsync-bench
+#   make check-install install into a scratch folder and use it from there
+#   make clean         remove what was built
+#
+#   V=1                show the commands            O=out      where to build
+#   CC=clang           the compiler                 DEBUG=1    -O0 -g3
+#   SAN=address,undefined or SAN=thread             WERROR=1   warnings are errors
+#   ARCH=aarch64 CROSS_COMPILE=aarch64-linux-gnu-   cross build; tests run in qemu
+#   DESTDIR= PREFIX=/usr/local                      where to install
+#
+# Which objects there are is said by the Kbuild file of each folder; see there.
+
+MAKEFLAGS += -rR --no-print-directory
+.DELETE_ON_ERROR:
+.SECONDARY:
+.DEFAULT_GOAL := all
+
+VERSION := 0.1.0
+SOVERSION := 0
+O := out
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+
+# --- the machine -----------------------------------------------------------
+HOST := $(shell uname -m)
+ifdef CROSS_COMPILE
+ARCH ?= $(firstword $(subst -, ,$(notdir $(CROSS_COMPILE))))
+endif
+ARCH ?= $(HOST)
+CROSS_COMPILE ?= $(if $(filter-out $(HOST),$(ARCH)),$(ARCH)-linux-gnu-)
+cross := $(filter-out $(HOST),$(ARCH))
+
+ifneq ($(words $(wildcard arch/$(ARCH)/switch.h arch/$(ARCH)/switch.S)),2)
+$(error zsync does not know the architecture '$(ARCH)', only: $(notdir \
+	$(patsubst %/,%,$(wildcard arch/*/))). A port adds two files, \
+	arch/$(ARCH)/switch.h and arch/$(ARCH)/switch.S)
+endif
+
+# $(call tool,VARIABLE,NAME): what the user set, else NAME.
+tool = $(if $(filter default undefined,$(origin $(1))),$(2),$($(1)))
+CC      := $(call tool,CC,$(if $(CROSS_COMPILE),$(CROSS_COMPILE)gcc,cc))
+AR      := $(call tool,AR,$(CROSS_COMPILE)ar)
+LD      := $(call tool,LD,$(CROSS_COMPILE)ld)
+NM      := $(call tool,NM,$(CROSS_COMPILE)nm)
+OBJCOPY := $(call tool,OBJCOPY,$(CROSS_COMPILE)objcopy)
+# What runs a program of another machine.
+EMULATOR ?= $(if $(cross),$(firstword $(shell command -v qemu-$(ARCH) \
+	qemu-$(ARCH)-static) qemu-$(ARCH)) -L /usr/$(patsubst %-,%,$(CROSS_COMPILE)))
+
+# --- flags -----------------------------------------------------------------
+optimise := $(if $(filter 1,$(DEBUG)),-O0 -g3,$(if $(SAN),-O1 -g,-O2 -g))
+CFLAGS   ?= $(optimise)
+WARNINGS := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+accepted  = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null \
+	2>/dev/null && echo "$(1)")
+# Stack guards hold only if no frame jumps over them; indirect jumps land on pads.
+hardening := $(foreach f,-fstack-clash-protection $(if \
+	$(filter x86_64,$(ARCH)),-fcf-protection=branch) $(if \
+	$(filter aarch64,$(ARCH)),-mbranch-protection=bti),$(call accepted,$(f)))
+sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
+	$(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
+zs_cflags := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(if \
+	$(filter 1,$(WERROR)),-Werror) -fvisibility=hidden -fPIC -pthread \
+	-ftls-model=initial-exec $(hardening) -Iinclude -Isrc -Iarch/$(ARCH) \
+	$(sanitize) $(CFLAGS)
+
+# --- quiet output ----------------------------------------------------------
+Q     := $(if $(filter 1,$(V)),,@)
+quiet  = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' $(1) $(2:$(O)/%=%);)
+
+# --- gather what every Kbuild names ----------------------------------------
+# objs/DIR, libs/DIR: the objects of obj-y and lib-y. progs/DIR: the programs of
+# prog-y. dirs/DIR: the folders below.
+define read-kbuild
+  obj-y :=
+  lib-y :=
+  prog-y :=
+  include $(1)/Kbuild
+  kbuilds += $(1)/Kbuild
+  objs/$(1) := $$(addprefix $(O)/$(1)/,$$(filter %.o,$$(obj-y)))
+  libs/$(1) := $$(addprefix $(O)/$(1)/,$$(lib-y))
+  dirs/$(1) := $$(addprefix $(1)/,$$(patsubst %/,%,$$(filter %/,$$(obj-y))))
+  $$(foreach p,$$(prog-y),$$(eval $$(call read-program,$(1),$$(p))))
+  $$(foreach d,$$(dirs/$(1)),$$(eval $$(call read-kbuild,$$(d))))
+endef
+# NAME is made of NAME-y, or else of the one object that is called like it.
+define read-program
+  parts := $$(addprefix $(O)/$(1)/,$$(or $$($(2)-y),$$(subst -,_,$(2)).o))
+  progs/$(1) += $(O)/$(1)/$(2)
+  objs/$(1) += $$(parts)
+  $(O)/$(1)/$(2): $$(parts) $$(libs/$(1))
+endef
+objs-in = $(objs/$(1)) $(libs/$(1)) $(foreach d,$(dirs/$(1)),$(call objs-in,$(d)))
+
+rooms := src arch test bench tools examples
+$(foreach d,$(rooms),$(eval $(call read-kbuild,$(d))))
+lib-objs := $(call objs-in,src) $(call objs-in,arch)
+all-objs := $(sort $(foreach d,$(rooms),$(call objs-in,$(d))))
+libs     := $(O)/libzsync.a $(O)/libzsync.so
+
+# --- what to make ----------------------------------------------------------
+all: $(libs) $(progs/examples) $(progs/tools) $(progs/bench)
+tests: $(progs/test)
+
+run: $(O)/bench/zsync-bench
+	$(Q)$(EMULATOR) $< --quick
+
+check: $(progs/test) $(libs)
+	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
+	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
+		tools/run-tests.sh $(progs/test)
+
+format:
+	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]')
+
+lint:
+	$(Q)CC='$(CC)' CFLAGS='$(zs_cflags)' tools/lint.sh
+
+install: all
+	$(Q)DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' \
+		LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' O='$(O)' \
+		VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' tools/install.sh
+
+check-install: all
+	$(Q)CC='$(CC)' O='$(O)' tools/check-install.sh
+
+help:
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
+
+clean:
+	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
+
+.PHONY: all tests run check format lint install check-install help \
+	clean FORCE
+
+# --- how to make it --------------------------------------------------------
+# Rewritten only when the flags change, so that a change rebuilds everything.
+flags := $(subst ','\'',$(CC) $(zs_cflags) $(LDFLAGS))
+$(O)/.flags: FORCE
+	$(Q)mkdir -p $(@D); echo '$(flags)' | cmp -s - $@ || echo '$(flags)' >$@
+
+compile = mkdir -p $(@D); $(CC) $(zs_cflags) $(flags/$(firstword $(subst \
+	/, ,$(@:$(O)/%=%)))) -MMD -MP -c -o $@ $<
+$(O)/%.o: %.c $(O)/.flags
+	$(call quiet,CC,$@)$(compile)
+$(O)/%.o: %.S $(O)/.flags
+	$(call quiet,AS,$@)$(compile)
+$(O)/%.o: FORCE
+	@echo "$(dir $*)Kbuild names $(@F), but there is no $*.c or $*.S" >&2; exit 1
+
+# What programs link: one relocatable object whose global names are all public.
+$(O)/zsync.o: $(lib-objs) $(kbuilds)
+	$(call quiet,LD,$@)$(LD) -r -o $@ $(lib-objs) && \
+		$(OBJCOPY) --localize-hidden $@
+$(O)/libzsync.a: $(O)/zsync.o
+	$(call quiet,AR,$@)rm -f $@; $(AR) rcs $@ $^
+$(O)/libzsync.so: $(lib-objs) $(kbuilds) src/zsync.map
+	$(call quiet,LD,$@)$(CC) $(zs_cflags) -shared -o $@ $(lib-objs) \
+		-Wl,-soname,$(@F).$(SOVERSION),--version-script,src/zsync.map \
+		-Wl,-z,relro,-z,now $(LDFLAGS) && ln -sf $(@F) $@.$(SOVERSION)
+# What tests, tools and benchmarks link: the same with its insides in reach.
+$(O)/internal.a: $(lib-objs) $(kbuilds)
+	$(call quiet,AR,$@)rm -f $@; $(AR) rcs $@ $(lib-objs)
+
+link = $(CC) $(zs_cflags) -o $@ $(filter %.o %.a,$^) $(1) $(LDFLAGS)
+$(progs/examples): $(O)/libzsync.a
+	$(call quiet,LD,$@)$(call link)
+$(progs/tools) $(progs/bench): $(O)/internal.a
+	$(call quiet,LD,$@)$(call link,-lm)
+$(progs/test): $(O)/internal.a
+	$(call quiet,LD,$@)$(call link,@$(O)/check.libs)
+
+# The tests need Check: how to compile and link it is found out once.
+flags/test = @$(O)/check.cflags
+$(call objs-in,test): | $(O)/check.cflags
+$(O)/check.cflags: tools/install-check.sh $(O)/.flags
+	$(Q)CC='$(CC)' CROSS_COMPILE='$(if $(cross),$(CROSS_COMPILE))' \
+		ARCH='$(ARCH)' tools/install-check.sh $(O)/check
+
+-include $(all-objs:.o=.d)

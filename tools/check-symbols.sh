@@ -1,0 +1,44 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# The libraries define the names that the public headers declare, and no others.
+# Called by `make check`: NM= CC= tools/check-symbols.sh libzsync.a libzsync.so
+set -eu
+
+status=0
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# Prototypes and objects, by name: an inline function would need no symbol.
+$CC -std=gnu11 -Iinclude -include zsync.h -E -x c /dev/null |
+	awk '/^# [0-9]/ { ours = /include\/zsync/; next } ours' |
+	grep -oE '\bzs_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u >"$work/declared"
+
+for library; do
+	case $library in
+	*.so) dynamic=-D ;;
+	*) dynamic= ;;
+	esac
+	$NM -g $dynamic --defined-only "$library" |
+		awk 'NF == 3 && $2 != "A" { sub("@.*", "", $3); print $3 }' |
+		sort -u >"$work/defined"
+	if grep -v '^zs_' "$work/defined" >"$work/list"; then
+		echo "$library defines names without zs_:"
+		sed 's/^/    /' "$work/list"
+		status=1
+	fi
+	comm -13 "$work/declared" "$work/defined" | grep '^zs_' \
+		>"$work/list" || true
+	if [ -s "$work/list" ]; then
+		echo "$library exports what no public header declares:"
+		sed 's/^/    /' "$work/list"
+		status=1
+	fi
+	comm -23 "$work/declared" "$work/defined" >"$work/list"
+	if [ -s "$work/list" ]; then
+		echo "$library lacks what the public headers declare" \
+		     "(is it marked ZS_PUBLIC?):"
+		sed 's/^/    /' "$work/list"
+		status=1
+	fi
+done >&2
+exit $status

@@ -1,0 +1,23 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Copies what was built in $O to $DESTDIR$PREFIX. Called by `make install`, which
+# sets every variable here.
+set -eu
+
+bin=$DESTDIR$BINDIR
+lib=$DESTDIR$LIBDIR
+include=$DESTDIR$INCLUDEDIR
+
+mkdir -p "$bin" "$lib/pkgconfig" "$include/zsync"
+install -m 644 include/zsync.h "$include"
+install -m 644 include/zsync/*.h "$include/zsync"
+install -m 644 "$O/libzsync.a" "$lib"
+install -m 755 "$O/libzsync.so" "$lib/libzsync.so.$VERSION"
+ln -sf "libzsync.so.$VERSION" "$lib/libzsync.so.$SOVERSION"
+ln -sf "libzsync.so.$SOVERSION" "$lib/libzsync.so"
+install -m 755 "$O/tools/uring-probe" "$O/bench/zsync-bench" "$bin"
+sed -e "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|" \
+    -e "s|@INCLUDEDIR@|$INCLUDEDIR|; s|@VERSION@|$VERSION|" \
+    zsync.pc.in >"$lib/pkgconfig/zsync.pc"
+chmod 644 "$lib/pkgconfig/zsync.pc"
+echo "  INSTALL $DESTDIR$PREFIX"

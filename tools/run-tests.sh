@@ -1,0 +1,79 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# Runs the test programs, two at a time, each with its output kept whole, and
+# ends with what Check says of each. Called by `make check`:
+#	O=out SAN= EMULATOR= tools/run-tests.sh PROGRAM...
+# All of them run; any failure makes the status 1. TESTS="chan wheel" picks some,
+# TEST_JOBS and TEST_TIMEOUT (seconds, for one program) have defaults below.
+set -u
+
+: "${O:=out}" "${SAN:=}" "${EMULATOR:=}" "${TEST_JOBS:=2}"
+logs=$O/test/log
+
+# run_one PROGRAM: leaves its output in a log and its status in NAME.status,
+# then prints, in one piece, all but the summary.
+run_one()
+{
+	name=$(basename "$1")
+	log=$logs/$name
+	# shellcheck disable=SC2086 # words, on purpose
+	timeout -k 5 "$TEST_TIMEOUT" $LAUNCHER $EMULATOR "$1" >"$log.log" 2>&1
+	status=$?
+	echo $status >"$log.status"
+	text=$(printf '  %-7s %s' TEST "$name"; echo
+	       grep -avE "$summary" "$log.log"
+	       case $status in
+	       0 | 1) ;;
+	       124 | 137) echo "$name: not done after $TEST_TIMEOUT s" ;;
+	       *) echo "$name: ended with status $status" ;;
+	       esac)
+	printf '%s\n' "$text"
+}
+
+summary='^Running suite\(s\):|^[0-9]+%: Checks: '
+if [ "${1:-}" = --one ]; then
+	run_one "$2"
+	exit
+fi
+
+# Check forks for each test and kills it after 4 s: too short for slow builds.
+slow=1
+[ -z "$SAN$EMULATOR" ] || slow=5
+export CK_TIMEOUT_MULTIPLIER="${CK_TIMEOUT_MULTIPLIER:-$slow}"
+export TEST_TIMEOUT="${TEST_TIMEOUT:-$((60 * slow))}" LAUNCHER= O EMULATOR
+
+# ThreadSanitizer wants its addresses free, which much randomness may prevent.
+if [ "$SAN" = thread ] && setarch -R true 2>/dev/null; then
+	LAUNCHER="setarch -R"
+fi
+export UBSAN_OPTIONS="${UBSAN_OPTIONS:-print_stacktrace=1}"
+
+if [ -n "${TESTS:-}" ]; then
+	picked=
+	for program; do
+		for test in $TESTS; do
+			[ "${program##*/test_}" != "${test#test_}" ] ||
+				picked="$picked $program"
+		done
+	done
+	# shellcheck disable=SC2086 # words, on purpose
+	set -- $picked
+fi
+if [ $# = 0 ]; then
+	echo "There are no tests to run." >&2
+	exit 1
+fi
+
+rm -rf "$logs"
+mkdir -p "$logs"
+printf '%s\n' "$@" | xargs -n 1 -P "$TEST_JOBS" "$0" --one
+
+failed=
+for program; do
+	log=$logs/$(basename "$program")
+	grep -aE "$summary" "$log.log" || echo "${program##*/} printed no summary"
+	[ "$(cat "$log.status")" = 0 ] || failed="$failed ${program##*/}"
+done
+[ -z "$failed" ] && exit
+echo "Failed:$failed" >&2
+exit 1
