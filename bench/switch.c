@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * switch: what does it cost to let another task run, beside the bare jump
+ * between two stacks that is inside of it? CPU time of the thread, both in one
+ * child and one after the other, so that they see the same machine.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <string.h>
+#include <zsync.h>
+
+#include "bare.h"
+
+enum {
+	JUMPS = 4000000,
+	YIELDS = 1000000, /* of each of the two tasks */
+	LIMIT_MS = 20000,
+};
+
+/* A round; in shared memory, the child fills it. */
+struct switch_round {
+	double bare_ns;
+	double yield_ns;
+	uint64_t switches;
+	char model[32];
+	char failure[160];
+};
+
+static int yield_often(void *arg)
+{
+	uint64_t count = *(const uint64_t *)arg;
+	uint64_t i;
+	int ret = 0;
+
+	for (i = 0; i < count && ret >= 0; i++)
+		ret = zs_yield();
+	return ret;
+}
+
+/* Two tasks that do nothing but give way to each other. The opener is parked
+ * meanwhile. Nanoseconds a yield, or negative. */
+static double time_yields(uint64_t count)
+{
+	const struct zs_nursery_options pinned = {.flags = ZS_NURSERY_PINNED};
+	struct zs_nursery nursery;
+	int64_t start_ns;
+	int ret;
+
+	ret = zs_nursery_open(&nursery, &pinned);
+	if (ret < 0)
+		return ret;
+	start_ns = bare_cpu_ns();
+	ret = zs_nursery_spawn(nursery, yield_often, &count);
+	if (ret >= 0)
+		ret = zs_nursery_spawn(nursery, yield_often, &count);
+	if (ret < 0)
+		zs_nursery_cancel(nursery);
+	ret = zs_nursery_wait(nursery);
+	if (ret < 0)
+		return ret;
+	return (double)(bare_cpu_ns() - start_ns) / (2 * (double)count);
+}
+
+static int measure(void *arg)
+{
+	struct switch_round *round = arg;
+	struct zs_runtime_info info;
+	struct zs_stats before, after;
+	int ret;
+
+	ret = zs_runtime_info(NULL, &info);
+	if (ret < 0)
+		return ret;
+	strncpy(round->model, info.model_name, sizeof(round->model) - 1);
+	time_yields(YIELDS / 10);
+	zs_stats(NULL, &before);
+	round->yield_ns = time_yields(YIELDS);
+	zs_stats(NULL, &after);
+	round->switches = after.total.switches - before.total.switches;
+	return round->yield_ns < 0 ? (int)round->yield_ns : 0;
+}
+
+static int switch_child(void *arg)
+{
+	struct switch_round *round = arg;
+	struct zs_config config = zs_config_default();
+	int ret;
+
+	config.num_workers = 1;
+	bare_switch_ns(JUMPS / 10);
+	round->bare_ns = bare_switch_ns(JUMPS);
+	ret = zs_run(&config, measure, round);
+	if (ret < 0)
+		snprintf(round->failure, sizeof(round->failure), "%s",
+			 zs_explain(ret));
+	return ret;
+}
+
+static struct bench_result *add_result(struct bench_report *report,
+				       const char *model, const char *label,
+				       const struct bench_series *ns,
+				       const struct bench_series *ratios)
+{
+	struct bench_result *result = bench_report_add(report, "switch");
+	struct bench_series rates = {0};
+	unsigned int i;
+
+	for (i = 0; i < ns->count; i++)
+		bench_series_add(&rates, 1e9 / ns->values[i]);
+	snprintf(result->model, sizeof(result->model), "%s", model);
+	snprintf(result->label, sizeof(result->label), "%s", label);
+	snprintf(result->params, sizeof(result->params),
+		 "{\"tasks\": 2, \"workers\": 1}");
+	result->limit_name = "a bare jump between two stacks";
+	result->ops_per_second = bench_summarize(&rates);
+	result->cpu_ns_per_op = bench_summarize(ns);
+	result->ratio_to_limit = bench_summarize(ratios);
+	return result;
+}
+
+static int run_round(struct switch_round *round, struct bench_report *report)
+{
+	struct bench_child child;
+	int ret;
+
+	memset(round, 0, sizeof(*round));
+	ret = bench_child_start(&child, "switch", bench_server_cpu(),
+				switch_child, round);
+	if (ret == 0)
+		ret = bench_child_wait(&child, LIMIT_MS);
+	if (ret < 0)
+		bench_report_note(report, "switch: %s",
+				  round->failure[0] ? round->failure :
+						      strerror(-ret));
+	/* Or a yield that returns without a switch would look fast. */
+	else if (round->switches < 2 * (uint64_t)YIELDS)
+		bench_report_note(report,
+				  "switch: only %llu switches in %d yields",
+				  (unsigned long long)round->switches,
+				  2 * YIELDS);
+	return ret;
+}
+
+static void report_rounds(struct bench_report *report, const char *model,
+			  const struct bench_series *ours,
+			  const struct bench_series *bare,
+			  const struct bench_series *ratios)
+{
+	struct bench_series ones = {0};
+	struct bench_result *result;
+	unsigned int i;
+
+	for (i = 0; i < bare->count; i++)
+		bench_series_add(&ones, 1);
+	result = add_result(report, model, "zs_yield, two tasks", ours, ratios);
+	add_result(report, "bare_switch", "zs_switch, two stacks", bare, &ones);
+	bench_report_show(report,
+		"switch: a task gives way to another in %.1f ns, %.1f times "
+		"the bare jump between two stacks that is inside of it "
+		"(%.1f to %.1f over %u rounds).",
+		result->cpu_ns_per_op.median, result->ratio_to_limit.median,
+		result->ratio_to_limit.least, result->ratio_to_limit.greatest,
+		result->ratio_to_limit.count);
+}
+
+static int run_switch(const struct bench_options *options,
+		      struct bench_report *report)
+{
+	unsigned int rounds = bench_rounds(options, 15, 9);
+	struct bench_series ours = {0}, bare = {0}, ratios = {0};
+	struct switch_round *round;
+	char model[32] = "";
+	unsigned int i;
+	int ret = 0;
+
+	if (!bare_is_possible()) {
+		bench_report_note(report, "switch: not run in a sanitizer's "
+					  "build");
+		return 0;
+	}
+	round = bench_shared_map(sizeof(*round));
+	if (!round)
+		return -ENOMEM;
+	for (i = 0; i < rounds && ret == 0; i++) {
+		bench_progress("switch: round %u of %u", i + 1, rounds);
+		ret = run_round(round, report);
+		if (ret < 0)
+			break;
+		memcpy(model, round->model, sizeof(model));
+		bench_series_add(&ours, round->yield_ns);
+		bench_series_add(&bare, round->bare_ns);
+		bench_series_add(&ratios, round->yield_ns / round->bare_ns);
+	}
+	if (ours.count > 0)
+		report_rounds(report, model, &ours, &bare, &ratios);
+	bench_shared_unmap(round, sizeof(*round));
+	return ret;
+}
+
+const struct bench bench_switch = {
+	.name = "switch",
+	.question = "what it costs to let another task run",
+	.run = run_switch,
+};

@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tcp_echo: what does a message cost a server of green threads, beside the
+ * best hand-written loop over a ring and over epoll?
+ *
+ * Machines drift by a third within minutes, so rates rank nothing. What is
+ * compared is the server's CPU time per trip over the load's in the same run:
+ * the speed of the machine cancels out. Servers take turns, another first in
+ * each round, and each ratio is one of figures of the same round.
+ */
+#include "bench.h"
+#include "tcp_echo.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum {
+	CLIENTS = 1000,
+	SERVERS_MAX = 4,
+	SPARE_DESCRIPTORS = 64, /* what a process has open besides clients */
+	/* For both processes to start, connect, drain and end. */
+	SLACK_MS = 15000,
+};
+
+struct server {
+	int (*serve)(void *round);
+	const char *label;
+	bool is_limit; /* the best of these is the limit */
+	bool is_ours;
+};
+
+/* The figures of one server, a value a round. */
+struct figures {
+	char model[32];
+	struct bench_series rate, cpu_ns, p50, p99, p999;
+	struct bench_series server_over_client, system_calls;
+};
+
+struct question {
+	const char *name;
+	const char *limit_name;
+	int workers;
+	const struct server *servers;
+	unsigned int num_servers;
+};
+
+struct run {
+	const struct question *question;
+	struct bench_report *report;
+	struct echo_round *round; /* shared */
+	unsigned int clients;
+	int64_t warm_up_ns;
+	int64_t measure_ns;
+	struct figures figures[SERVERS_MAX];
+	/* How many of 1,000 the least busy worker of ours had. */
+	struct bench_series fewest_connections;
+	struct bench_series fewest_ops;
+};
+
+/* --- shared with the servers and the load --- */
+
+int echo_fail(struct echo_round *round, const char *what, int err)
+{
+	if (!round->failure[0])
+		snprintf(round->failure, sizeof(round->failure), "%s: %s", what,
+			 strerror(-err));
+	return err;
+}
+
+int echo_listen(struct echo_round *round)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET,
+		.sin_port = htons(round->port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	socklen_t length = sizeof(address);
+	const int on = 1;
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return echo_fail(round, "socket", -errno);
+	/* Only ever more than one here: others would join a service of ours. */
+	if (round->workers > 1)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+	if (bind(fd, (struct sockaddr *)&address, length) < 0 ||
+	    listen(fd, ECHO_BACKLOG) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &length) < 0)
+		return echo_fail(round, "listen", -errno);
+	round->port = ntohs(address.sin_port);
+	return fd;
+}
+
+int echo_ready(struct echo_round *round)
+{
+	round->server_pid = getpid();
+	if (write(round->server_socket, "!", 1) != 1)
+		return echo_fail(round, "control socket", -errno);
+	return 0;
+}
+
+/* --- one round of one server --- */
+
+/* Each keeps only its own end, so that it sees the other's death. */
+static int server_child(void *arg)
+{
+	struct echo_round *round = arg;
+
+	close(round->load_socket);
+	return round->serve(round);
+}
+
+static int load_child(void *arg)
+{
+	struct echo_round *round = arg;
+
+	close(round->server_socket);
+	return echo_load_run(round);
+}
+
+static int run_processes(struct echo_round *round)
+{
+	int cpu = round->workers > 1 ? BENCH_ANY_CPU : bench_server_cpu();
+	int limit_ms = (int)((round->warm_up_ns + round->measure_ns) / 1000000);
+	struct bench_child server = {0};
+	struct bench_child load = {0};
+	int ended;
+	int ret;
+
+	ret = bench_child_start(&server, "server", cpu, server_child, round);
+	if (ret == 0)
+		ret = bench_child_start(&load, "load", bench_load_cpu(),
+					load_child, round);
+	close(round->server_socket);
+	close(round->load_socket);
+	if (ret == 0)
+		ret = bench_child_wait(&load, limit_ms + SLACK_MS);
+	if (ret < 0) {
+		bench_child_kill(&server);
+		return echo_fail(round, "load", ret);
+	}
+	ended = bench_child_wait(&server, SLACK_MS);
+	return ended < 0 ? echo_fail(round, "the server's end", ended) : 0;
+}
+
+static int run_round(struct run *run, const struct server *server)
+{
+	struct echo_round *round = run->round;
+	int sockets[2];
+
+	memset(round, 0, sizeof(*round));
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
+		return echo_fail(round, "socketpair", -errno);
+	round->server_socket = sockets[0];
+	round->load_socket = sockets[1];
+	round->workers = run->question->workers;
+	round->clients = run->clients;
+	round->warm_up_ns = run->warm_up_ns;
+	round->measure_ns = run->measure_ns;
+	round->serve = server->serve;
+	return run_processes(round);
+}
+
+static void keep_spread(struct run *run)
+{
+	const struct echo_round *round = run->round;
+	double connections[2];
+	double ops[2];
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		connections[i] =
+			(double)round->after.workers[i].connections;
+		ops[i] = (double)(round->after.workers[i].ops -
+				  round->before.workers[i].ops);
+	}
+	i = connections[0] > connections[1];
+	bench_series_add(&run->fewest_connections,
+			 connections[i] * 1000 /
+				 (connections[0] + connections[1]));
+	i = ops[0] > ops[1];
+	bench_series_add(&run->fewest_ops, ops[i] * 1000 / (ops[0] + ops[1]));
+}
+
+static void keep_figures(struct figures *figures,
+			 const struct echo_round *round)
+{
+	double trips = (double)round->trips;
+	uint64_t system_calls = 0;
+	int i;
+
+	for (i = 0; i < ECHO_WORKERS_MAX; i++)
+		system_calls += round->after.workers[i].system_calls -
+				round->before.workers[i].system_calls;
+	memcpy(figures->model, round->model, sizeof(figures->model));
+	bench_series_add(&figures->rate, trips * 1e9 / (double)round->wall_ns);
+	bench_series_add(&figures->cpu_ns,
+			 (double)round->server_cpu_ns / trips);
+	bench_series_add(&figures->server_over_client,
+			 (double)round->server_cpu_ns /
+				 (double)round->client_cpu_ns);
+	bench_series_add(&figures->system_calls, (double)system_calls / trips);
+	bench_series_add(&figures->p50, (double)round->p50_ns);
+	bench_series_add(&figures->p99, (double)round->p99_ns);
+	bench_series_add(&figures->p999, (double)round->p999_ns);
+}
+
+/* 0, or the first error; the other servers go on without that one. */
+static int run_rounds(struct run *run, unsigned int rounds, bool *failed)
+{
+	const struct question *question = run->question;
+	unsigned int turn, round, which;
+	int first_error = 0;
+	int ret;
+
+	for (turn = 0; turn < rounds * question->num_servers; turn++) {
+		round = turn / question->num_servers;
+		which = (turn + round) % question->num_servers;
+		if (failed[which])
+			continue;
+		bench_progress("%s: round %u of %u, %s", question->name,
+			       round + 1, rounds,
+			       question->servers[which].label);
+		ret = run_round(run, &question->servers[which]);
+		if (ret == 0 && run->round->trips > 0) {
+			keep_figures(&run->figures[which], run->round);
+			if (question->servers[which].is_ours &&
+			    run->round->num_workers == 2)
+				keep_spread(run);
+			continue;
+		}
+		failed[which] = true;
+		first_error = first_error ? first_error : -EIO;
+		bench_report_note(run->report, "%s, %s: %s", question->name,
+				  question->servers[which].label,
+				  run->round->failure);
+	}
+	return first_error;
+}
+
+/* --- what came out --- */
+
+/* The best bare ring by its median; -1 if none could be run. */
+static int find_limit(const struct run *run)
+{
+	double best = 0;
+	double median;
+	int limit = -1;
+	unsigned int i;
+
+	for (i = 0; i < run->question->num_servers; i++) {
+		if (!run->question->servers[i].is_limit ||
+		    run->figures[i].rate.count == 0)
+			continue;
+		median = bench_summarize(&run->figures[i].server_over_client)
+				 .median;
+		if (limit >= 0 && median >= best)
+			continue;
+		best = median;
+		limit = (int)i;
+	}
+	return limit;
+}
+
+/* Round by round: what they share cancels out. */
+static struct bench_value ratios(const struct figures *figures,
+				 const struct figures *limit)
+{
+	const struct bench_series *ours = &figures->server_over_client;
+	const struct bench_series *theirs = &limit->server_over_client;
+	struct bench_series series = {0};
+	unsigned int i;
+
+	for (i = 0; i < ours->count && i < theirs->count; i++)
+		bench_series_add(&series, ours->values[i] / theirs->values[i]);
+	return bench_summarize(&series);
+}
+
+static void add_result(struct run *run, unsigned int which, int limit)
+{
+	const struct question *question = run->question;
+	const struct figures *figures = &run->figures[which];
+	struct bench_result *result =
+		bench_report_add(run->report, question->name);
+
+	memcpy(result->model, figures->model, sizeof(result->model));
+	snprintf(result->label, sizeof(result->label), "%s",
+		 question->servers[which].label);
+	snprintf(result->params, sizeof(result->params),
+		 "{\"clients\": %u, \"bytes\": %d, \"in_flight\": 1, "
+		 "\"workers\": %d}", run->clients, ECHO_BYTES,
+		 question->workers);
+	result->ops_per_second = bench_summarize(&figures->rate);
+	result->cpu_ns_per_op = bench_summarize(&figures->cpu_ns);
+	result->server_over_client =
+		bench_summarize(&figures->server_over_client);
+	result->system_calls_per_op = bench_summarize(&figures->system_calls);
+	result->p50_ns = bench_summarize(&figures->p50);
+	result->p99_ns = bench_summarize(&figures->p99);
+	result->p999_ns = bench_summarize(&figures->p999);
+	if (limit < 0)
+		return;
+	result->limit_name = question->limit_name;
+	result->ratio_to_limit = ratios(figures, &run->figures[limit]);
+}
+
+static void show_spread(struct run *run)
+{
+	struct bench_value connections =
+		bench_summarize(&run->fewest_connections);
+	struct bench_value ops = bench_summarize(&run->fewest_ops);
+
+	if (connections.count > 0)
+		bench_report_show(run->report,
+			"%s: connections spread by themselves: the worker with "
+			"fewer tasks started %.1f %% of them and finished "
+			"%.1f %% of the operations (worst round %.1f %% and "
+			"%.1f %%; 50 %% is even).", run->question->name,
+			connections.median / 10, ops.median / 10,
+			connections.least / 10, ops.least / 10);
+}
+
+static void show(struct run *run, const struct bench_result *ours,
+		 const struct bench_result *limit)
+{
+	bench_report_show(run->report,
+		"%s: %u connections, %d bytes, one message in flight on each: "
+		"%.0f round trips a second, and every byte that came back was "
+		"checked.", run->question->name, run->clients, ECHO_BYTES,
+		ours->ops_per_second.median);
+	if (limit)
+		bench_report_show(run->report,
+			"%s: a trip costs the server %.2f times the CPU that "
+			"%s takes (%.2f to %.2f over %u rounds; the measure is "
+			"good to about 5 %%), and %.3f system calls.",
+			run->question->name, ours->ratio_to_limit.median,
+			run->question->limit_name, ours->ratio_to_limit.least,
+			ours->ratio_to_limit.greatest,
+			ours->ratio_to_limit.count,
+			ours->system_calls_per_op.median);
+	show_spread(run);
+}
+
+static void report_figures(struct run *run)
+{
+	const struct bench_result *ours = NULL;
+	const struct bench_result *result;
+	int limit = find_limit(run);
+	unsigned int i;
+
+	for (i = 0; i < run->question->num_servers; i++) {
+		if (run->figures[i].rate.count == 0)
+			continue;
+		add_result(run, i, limit);
+		result = &run->report->results[run->report->num_results - 1];
+		if (run->question->servers[i].is_ours)
+			ours = result;
+	}
+	if (ours)
+		show(run, ours, ours->limit_name ? ours : NULL);
+}
+
+/* --- the questions --- */
+
+/* As many clients as there are descriptors for. */
+static unsigned int allowed_clients(struct bench_report *report)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return CLIENTS;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	if (limit.rlim_max >= CLIENTS + SPARE_DESCRIPTORS)
+		return CLIENTS;
+	bench_report_note(report,
+		"the limit of open files (ulimit -Hn) is %lu: fewer clients "
+		"than %d", (unsigned long)limit.rlim_max, CLIENTS);
+	return limit.rlim_max > 2 * SPARE_DESCRIPTORS ?
+		       (unsigned int)limit.rlim_max - SPARE_DESCRIPTORS :
+		       SPARE_DESCRIPTORS;
+}
+
+static int ask(const struct question *question,
+	       const struct bench_options *options, struct bench_report *report)
+{
+	struct run run = {
+		.question = question,
+		.report = report,
+		.clients = allowed_clients(report),
+		.warm_up_ns = options->quick ? 200000000 : 500000000,
+		.measure_ns = options->quick ? 700000000 : 2000000000,
+	};
+	bool failed[SERVERS_MAX] = {false};
+	int ret;
+
+	if (bench_num_cpus() < 2)
+		bench_report_note(report,
+			"only one CPU is allowed: servers and load share it, "
+			"and rates and latencies say little");
+	run.round = bench_shared_map(sizeof(*run.round));
+	if (!run.round)
+		return -ENOMEM;
+	ret = run_rounds(&run, bench_rounds(options, 5, 3), failed);
+	report_figures(&run);
+	bench_shared_unmap(run.round, sizeof(*run.round));
+	return ret;
+}
+
+static int run_tcp_echo(const struct bench_options *options,
+			struct bench_report *report)
+{
+	static const struct server servers[] = {
+		{echo_zsync_serve, "zsync, 1 worker", .is_ours = true},
+		{echo_ring_multishot_serve, "multishot recv",
+		 .is_limit = true},
+		{echo_ring_oneshot_serve, "recv after each send",
+		 .is_limit = true},
+		{echo_epoll_serve, "level-triggered", .is_limit = false},
+	};
+	static const struct question question = {
+		.name = "tcp_echo",
+		.limit_name = "the best hand-written ring loop",
+		.workers = 1,
+		.servers = servers,
+		.num_servers = sizeof(servers) / sizeof(servers[0]),
+	};
+
+	return ask(&question, options, report);
+}
+
+static int run_tcp_echo_2_workers(const struct bench_options *options,
+				  struct bench_report *report)
+{
+	static const struct server servers[] = {
+		{echo_zsync_serve, "zsync, 2 workers", .is_ours = true},
+		{echo_ring_multishot_serve, "2 x multishot recv",
+		 .is_limit = true},
+	};
+	static const struct question question = {
+		.name = "tcp_echo_2_workers",
+		.limit_name = "two hand-written ring loops",
+		.workers = 2,
+		.servers = servers,
+		.num_servers = sizeof(servers) / sizeof(servers[0]),
+	};
+
+	return ask(&question, options, report);
+}
+
+const struct bench bench_tcp_echo = {
+	.name = "tcp_echo",
+	.question = "what a 64-byte message costs a server with 1,000 "
+		    "connections",
+	.run = run_tcp_echo,
+};
+
+const struct bench bench_tcp_echo_2_workers = {
+	.name = "tcp_echo_2_workers",
+	.question = "the same with two workers: do connections spread over "
+		    "both?",
+	.run = run_tcp_echo_2_workers,
+};
