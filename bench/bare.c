@@ -46,16 +46,16 @@ static void bounce(void *arg)
 		zs_switch(&other_sp, own_sp);
 }
 
-double bare_switch_ns(uint64_t count)
+double bare_switch_ns(uint64_t pairs)
 {
 	int64_t start_ns;
 	uint64_t i;
 
 	other_sp = zs_switch_prepare(stack + sizeof(stack), bounce, NULL);
 	start_ns = bare_cpu_ns();
-	for (i = 0; i < count / 2; i++)
+	for (i = 0; i < pairs; i++)
 		zs_switch(&own_sp, other_sp);
-	return (double)(bare_cpu_ns() - start_ns) / (double)(count / 2 * 2);
+	return (double)(bare_cpu_ns() - start_ns) / (2 * (double)pairs);
 }
 
 static void run_calls(void *arg)
@@ -73,7 +73,7 @@ ZS_NOINLINE static void put_calls(uint32_t batch, int (*fn)(void *), void *arg)
 	uint32_t i;
 
 	for (i = 0; i < batch; i++)
-		queue[i] = (struct call){fn, arg};
+		queue[i] = (struct call){ fn, arg };
 }
 
 double bare_task_ns(uint64_t count, uint32_t batch, int (*fn)(void *),

@@ -15,8 +15,8 @@ bool bare_is_possible(void);
 /* CPU time of this thread, for intervals of milliseconds. */
 int64_t bare_cpu_ns(void);
 
-/* Nanoseconds that one of @count jumps between two stacks takes. */
-double bare_switch_ns(uint64_t count);
+/* Nanoseconds of one jump between two stacks: @pairs there and back. */
+double bare_switch_ns(uint64_t pairs);
 
 /* Nanoseconds that one of @count calls takes which are put into a queue @batch
  * at a time, and run on a stack of their own: put, taken, a jump to the stack,

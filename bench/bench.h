@@ -57,10 +57,10 @@ uint64_t bench_histogram_at(const struct bench_histogram *histogram,
 
 struct bench_result {
 	const char *name;
-	char model[32];	  /* of zsync, or what was measured beside it */
-	char params[192]; /* a JSON object */
-	char label[40];	  /* the params, for a person */
-	const char *limit_name;	/* NULL: there is none */
+	char model[32];		/* of zsync, or what was measured beside it */
+	char params[192];	/* a JSON object */
+	char label[40];		/* the params, for a person */
+	const char *limit_name; /* NULL: there is none */
 	struct bench_value ops_per_second;
 	struct bench_value cpu_ns_per_op;
 	struct bench_value p50_ns;
@@ -150,8 +150,8 @@ extern const struct bench bench_spawn_join;
 
 /* How many rounds to run, where the benchmark itself would take @own, or
  * @own_quick with --quick. */
-unsigned int bench_rounds(const struct bench_options *options,
-			  unsigned int own, unsigned int own_quick);
+unsigned int bench_rounds(const struct bench_options *options, unsigned int own,
+			  unsigned int own_quick);
 
 /* What a person should know while it runs; to stderr, if that is a terminal. */
 void bench_progress(const char *format, ...) ZS_PRINTF(1, 2);

@@ -135,7 +135,7 @@ static int child_status(int status)
 
 int bench_child_wait(struct bench_child *child, int limit_ms)
 {
-	const struct timespec pause = {.tv_nsec = 2000000};
+	const struct timespec pause = { .tv_nsec = 2000000 };
 	int64_t limit_ns = zs_clock_ns() + (int64_t)limit_ms * 1000000;
 	int status;
 	pid_t ended;

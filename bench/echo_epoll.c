@@ -22,7 +22,7 @@ struct server {
 
 static int watch(struct server *server, int fd)
 {
-	struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
+	struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
 
 	if (epoll_ctl(server->epoll, EPOLL_CTL_ADD, fd, &event) < 0)
 		return -errno;
@@ -84,7 +84,7 @@ static int loop(struct server *server)
 
 int echo_epoll_serve(void *arg)
 {
-	struct server server = {.round = arg};
+	struct server server = { .round = arg };
 	int ret;
 
 	strcpy(server.round->model, "raw_epoll");

@@ -119,8 +119,8 @@ static void end_trip(struct load *load, uint32_t index)
 	load->trips++;
 	/* What was sent before the interval waited for its beginning. */
 	if (connection->sent_ns >= load->measured_from_ns)
-		bench_histogram_add(&load->times, (uint64_t)(now_ns -
-						  connection->sent_ns));
+		bench_histogram_add(&load->times,
+				    (uint64_t)(now_ns - connection->sent_ns));
 	if (!load->stopping)
 		start_message(load, index, now_ns);
 }
@@ -183,7 +183,7 @@ static int64_t cpu_ns(pid_t pid)
 
 static int wait_for_server(struct echo_round *round)
 {
-	struct pollfd poll_fd = {.fd = round->load_socket, .events = POLLIN};
+	struct pollfd poll_fd = { .fd = round->load_socket, .events = POLLIN };
 	char byte;
 
 	if (poll(&poll_fd, 1, ANSWER_LIMIT_MS) <= 0 ||

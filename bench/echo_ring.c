@@ -24,13 +24,15 @@ enum kind { KIND_ACCEPT, KIND_RECV, KIND_SEND };
 
 struct loop {
 	struct raw_ring ring;
-	struct raw_buffers buffers; /* multishot */
+	struct raw_buffers buffers;  /* multishot */
 	char (*memory)[ECHO_BUFFER]; /* one-shot: one a connection, by fd */
 	struct echo_round *round;
 	int index; /* of this worker */
 	int listener;
 	bool multishot;
 };
+
+static struct loop loops[ECHO_WORKERS_MAX];
 
 /* Over all loops. Relaxed: only the one that closes the last connection acts on
  * it, and nothing is handed over by it. */
@@ -63,8 +65,8 @@ static void arm_accept(struct loop *loop)
 
 static void arm_recv(struct loop *loop, int fd)
 {
-	struct zs_sqe *sqe = prepare(loop, ZS_URING_OP_RECV, fd,
-				     tag(KIND_RECV, fd, 0));
+	struct zs_sqe *sqe =
+		prepare(loop, ZS_URING_OP_RECV, fd, tag(KIND_RECV, fd, 0));
 
 	if (loop->multishot) {
 		sqe->ioprio = ZS_URING_RECVSEND_RECV_MULTISHOT;
@@ -79,8 +81,8 @@ static void arm_recv(struct loop *loop, int fd)
 static void start_send(struct loop *loop, int fd, uint32_t buffer,
 		       const char *data, uint32_t length)
 {
-	struct zs_sqe *sqe = prepare(loop, ZS_URING_OP_SEND, fd,
-				     tag(KIND_SEND, fd, buffer));
+	struct zs_sqe *sqe =
+		prepare(loop, ZS_URING_OP_SEND, fd, tag(KIND_SEND, fd, buffer));
 
 	sqe->addr = (uint64_t)(uintptr_t)data;
 	sqe->length = length;
@@ -201,49 +203,46 @@ static void *other_loop(void *arg)
 	_exit(1);
 }
 
-/* Those beside the first. All listen before echo_ready(), so that the first one
- * does not get what is meant for others. */
-static int start_others(struct echo_round *round, bool multishot)
+/* All listen before any connection comes, so that none gets what is meant for
+ * another. */
+static int prepare_loops(struct echo_round *round, bool multishot)
 {
-	pthread_t thread;
 	struct loop *loop;
 	int i;
 
-	for (i = 1; i < round->workers; i++) {
-		loop = calloc(1, sizeof(*loop));
-		if (!loop)
-			return echo_fail(round, "memory", -ENOMEM);
+	for (i = 0; i < round->workers; i++) {
+		loop = &loops[i];
 		loop->round = round;
 		loop->index = i;
 		loop->multishot = multishot;
 		loop->listener = echo_listen(round);
 		if (loop->listener < 0)
 			return loop->listener;
-		if (pthread_create(&thread, NULL, other_loop, loop) != 0)
-			return echo_fail(round, "pthread_create", -EAGAIN);
 	}
 	return 0;
 }
 
 static int serve(struct echo_round *round, bool multishot)
 {
-	static struct loop first;
+	pthread_t thread;
 	int ret;
+	int i;
 
 	strcpy(round->model,
 	       multishot ? "raw_ring_multishot" : "raw_ring_oneshot");
 	round->num_workers = (uint32_t)round->workers;
-	first.round = round;
-	first.multishot = multishot;
-	first.listener = echo_listen(round);
-	if (first.listener < 0)
-		return first.listener;
-	ret = open_ring(&first);
-	if (ret == 0)
-		ret = start_others(round, multishot);
-	if (ret == 0)
-		ret = echo_ready(round);
-	return ret < 0 ? ret : run(&first);
+	ret = prepare_loops(round, multishot);
+	if (ret < 0)
+		return ret;
+	ret = open_ring(&loops[0]);
+	if (ret < 0)
+		return ret;
+	for (i = 1; i < round->workers; i++) {
+		if (pthread_create(&thread, NULL, other_loop, &loops[i]) != 0)
+			return echo_fail(round, "pthread_create", -EAGAIN);
+	}
+	ret = echo_ready(round);
+	return ret < 0 ? ret : run(&loops[0]);
 }
 
 int echo_ring_multishot_serve(void *round)

@@ -122,7 +122,7 @@ static int server_main(void *arg)
 
 int echo_zsync_serve(void *arg)
 {
-	struct server server = {.round = arg};
+	struct server server = { .round = arg };
 	struct zs_config config = zs_config_for_server();
 	int ret;
 

@@ -48,8 +48,8 @@ static const char usage[] =
 	"Exit status: 0, 1 if a benchmark could not be run, 2 for bad "
 	"options.\n";
 
-unsigned int bench_rounds(const struct bench_options *options,
-			  unsigned int own, unsigned int own_quick)
+unsigned int bench_rounds(const struct bench_options *options, unsigned int own,
+			  unsigned int own_quick)
 {
 	if (options->rounds > 0)
 		return options->rounds;
@@ -127,14 +127,14 @@ static int parse_option(struct command *command, int option)
 static int parse_command(struct command *command, int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"list", no_argument, NULL, 'l'},
-		{"filter", required_argument, NULL, 'f'},
-		{"quick", no_argument, NULL, 'q'},
-		{"rounds", required_argument, NULL, 'r'},
-		{"format", required_argument, NULL, 'F'},
-		{"out", required_argument, NULL, 'o'},
-		{"help", no_argument, NULL, 'h'},
-		{0},
+		{ "list", no_argument, NULL, 'l' },
+		{ "filter", required_argument, NULL, 'f' },
+		{ "quick", no_argument, NULL, 'q' },
+		{ "rounds", required_argument, NULL, 'r' },
+		{ "format", required_argument, NULL, 'F' },
+		{ "out", required_argument, NULL, 'o' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int option;
 	int ret = 0;
@@ -218,7 +218,7 @@ static int write_report(const struct command *command)
 
 int main(int argc, char **argv)
 {
-	struct command command = {0};
+	struct command command = { 0 };
 	int failed;
 
 	if (parse_command(&command, argc, argv) < 0)

@@ -57,8 +57,8 @@ static void point_into(struct raw_ring *ring,
 
 static int map_ring(struct raw_ring *ring, const struct zs_uring_params *params)
 {
-	size_t sq_size = params->sq_off.array +
-			 params->sq_entries * sizeof(uint32_t);
+	size_t sq_size =
+		params->sq_off.array + params->sq_entries * sizeof(uint32_t);
 	size_t cq_size = params->cq_off.cqes +
 			 params->cq_entries * sizeof(struct zs_cqe);
 
@@ -153,8 +153,8 @@ int raw_ring_turn(struct raw_ring *ring, int64_t limit_ns)
 bool raw_ring_next(struct raw_ring *ring, struct zs_cqe *cqe)
 {
 	/* acquire: pairs with the kernel's release of the tail. */
-	uint32_t tail = atomic_load_explicit(ring->cq_tail,
-					     memory_order_acquire);
+	uint32_t tail =
+		atomic_load_explicit(ring->cq_tail, memory_order_acquire);
 
 	if (ring->next_head == tail)
 		return false;
@@ -186,11 +186,12 @@ static size_t all_bytes(const struct raw_buffers *buffers)
 int raw_buffers_open(struct raw_buffers *buffers, struct raw_ring *ring,
 		     uint32_t count, uint32_t size)
 {
-	struct raw_buffers_registration registration = {.ring_entries = count};
+	struct raw_buffers_registration registration = { .ring_entries =
+								 count };
 	uint32_t i;
 	int ret;
 
-	*buffers = (struct raw_buffers){.count = count, .size = size};
+	*buffers = (struct raw_buffers){ .count = count, .size = size };
 	buffers->ring = mmap(NULL, all_bytes(buffers), PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	if (buffers->ring == MAP_FAILED)

@@ -35,7 +35,8 @@ struct raw_ring {
 	size_t sqes_size;
 };
 
-/* Takes the best set of flags that this kernel accepts. 0 or a negative errno. */
+/* Takes the best set of flags that this kernel accepts. 0 or a negative
+ * errno. */
 int raw_ring_open(struct raw_ring *ring, uint32_t entries);
 void raw_ring_close(struct raw_ring *ring);
 

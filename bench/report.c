@@ -130,8 +130,8 @@ static void table_row(const struct bench_result *result, FILE *out)
 	table_cell(out, result->p999_ns, 1e6, 2);
 	table_cell(out, result->system_calls_per_op, 1, 3);
 	if (ratio->count > 0)
-		fprintf(out, "  %.2f [%.2f..%.2f]", ratio->median,
-			ratio->least, ratio->greatest);
+		fprintf(out, "  %.2f [%.2f..%.2f]", ratio->median, ratio->least,
+			ratio->greatest);
 	fprintf(out, "\n");
 }
 
@@ -148,10 +148,12 @@ static void table_rows(const struct bench_report *report, FILE *out)
 			fprintf(out, "\n%s%s%s\n", name,
 				result->limit_name ? "; the limit is " : "",
 				result->limit_name ? result->limit_name : "");
-			fprintf(out, "%-19s %-22s %9s %9s %9s %9s %9s %9s  "
-				     "%s\n", "what", "how", "1000 op/s",
-				"cpu ns/op", "p50 ms", "p99 ms", "p99.9 ms",
-				"calls/op", "of the limit");
+			fprintf(out,
+				"%-19s %-22s %9s %9s %9s %9s %9s %9s  "
+				"%s\n",
+				"what", "how", "1000 op/s", "cpu ns/op",
+				"p50 ms", "p99 ms", "p99.9 ms", "calls/op",
+				"of the limit");
 		}
 		table_row(result, out);
 	}
@@ -210,9 +212,10 @@ static void json_range(FILE *out, const char *separator, const char *key,
 
 static void json_result(FILE *out, const struct bench_result *result)
 {
-	fprintf(out, "    {\"name\": \"%s\", \"model\": \"%s\", "
-		     "\"params\": %s", result->name, result->model,
-		result->params);
+	fprintf(out,
+		"    {\"name\": \"%s\", \"model\": \"%s\", "
+		"\"params\": %s",
+		result->name, result->model, result->params);
 	json_value(out, "ops_per_second", result->ops_per_second);
 	json_value(out, "cpu_ns_per_op", result->cpu_ns_per_op);
 	json_value(out, "p50_ns", result->p50_ns);
@@ -263,8 +266,10 @@ void bench_report_json(const struct bench_report *report, FILE *out)
 	json_string(out, machine.uname.machine);
 	fprintf(out, ", \"compiler\": ");
 	json_string(out, __VERSION__);
-	fprintf(out, ", \"load_average\": %.2f, \"date\": \"%s\"},\n"
-		     "  \"results\": [", machine.load, machine.date);
+	fprintf(out,
+		", \"load_average\": %.2f, \"date\": \"%s\"},\n"
+		"  \"results\": [",
+		machine.load, machine.date);
 	for (i = 0; i < report->num_results; i++) {
 		fprintf(out, "%s\n", i == 0 ? "" : ",");
 		json_result(out, &report->results[i]);

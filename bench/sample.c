@@ -27,11 +27,11 @@ struct bench_value bench_summarize(const struct bench_series *series)
 	unsigned int n = sorted.count;
 
 	if (n == 0)
-		return (struct bench_value){0};
+		return (struct bench_value){ 0 };
 	qsort(sorted.values, n, sizeof(sorted.values[0]), compare_doubles);
 	return (struct bench_value){
-		.median = (sorted.values[(n - 1) / 2] + sorted.values[n / 2]) /
-			  2,
+		.median =
+			(sorted.values[(n - 1) / 2] + sorted.values[n / 2]) / 2,
 		.least = sorted.values[0],
 		.greatest = sorted.values[n - 1],
 		.count = n,
@@ -72,8 +72,8 @@ void bench_histogram_add(struct bench_histogram *histogram, uint64_t value)
 uint64_t bench_histogram_at(const struct bench_histogram *histogram,
 			    unsigned int per_mille)
 {
-	const unsigned int last = sizeof(histogram->buckets) /
-				  sizeof(histogram->buckets[0]) - 1;
+	const unsigned int last =
+		sizeof(histogram->buckets) / sizeof(histogram->buckets[0]) - 1;
 	uint64_t wanted = (histogram->count * per_mille + 999) / 1000;
 	uint64_t seen = 0;
 	unsigned int i;

@@ -25,11 +25,11 @@ enum {
 
 enum way { ONE_BY_ONE, IN_BATCHES, NUM_WAYS };
 
-static const uint32_t batch_of[NUM_WAYS] = {1, BATCH};
-static const char *const ours_label[NUM_WAYS] = {"one by one",
-						 "10,000 in a nursery"};
-static const char *const bare_label[NUM_WAYS] = {"queued call, 1",
-						 "queued call, 10,000"};
+static const uint32_t batch_of[NUM_WAYS] = { 1, BATCH };
+static const char *const ours_label[NUM_WAYS] = { "one by one",
+						  "10,000 in a nursery" };
+static const char *const bare_label[NUM_WAYS] = { "queued call, 1",
+						  "queued call, 10,000" };
 
 /* A round; in shared memory, the child fills it. */
 struct spawn_round {
@@ -128,7 +128,7 @@ static struct bench_result *add_result(struct bench_report *report,
 				       const struct bench_series *ns)
 {
 	struct bench_result *result = bench_report_add(report, "spawn_join");
-	struct bench_series rates = {0};
+	struct bench_series rates = { 0 };
 	unsigned int i;
 
 	for (i = 0; i < ns->count; i++)
@@ -147,7 +147,7 @@ static void report_way(struct bench_report *report, const char *model,
 		       enum way way, const struct bench_series *ours,
 		       const struct bench_series *bare)
 {
-	struct bench_series ratios = {0}, ones = {0};
+	struct bench_series ratios = { 0 }, ones = { 0 };
 	struct bench_result *result;
 	unsigned int i;
 
@@ -159,7 +159,8 @@ static void report_way(struct bench_report *report, const char *model,
 	result->ratio_to_limit = bench_summarize(&ratios);
 	add_result(report, "bare_switch", way, bare_label[way], bare)
 		->ratio_to_limit = bench_summarize(&ones);
-	bench_report_show(report,
+	bench_report_show(
+		report,
 		"spawn_join: a task that does nothing costs %.1f ns %s, from "
 		"its spawn to the end of the wait: %.1f times a queued call on "
 		"a stack of its own (%.1f to %.1f over %u rounds).",
@@ -191,7 +192,7 @@ static int run_spawn_join(const struct bench_options *options,
 			  struct bench_report *report)
 {
 	unsigned int rounds = bench_rounds(options, 15, 7);
-	struct bench_series ours[NUM_WAYS] = {0}, bare[NUM_WAYS] = {0};
+	struct bench_series ours[NUM_WAYS] = { 0 }, bare[NUM_WAYS] = { 0 };
 	struct spawn_round *round;
 	char model[32] = "";
 	unsigned int i;

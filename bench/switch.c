@@ -13,7 +13,7 @@
 #include "bare.h"
 
 enum {
-	JUMPS = 4000000,
+	JUMP_PAIRS = 2000000,
 	YIELDS = 1000000, /* of each of the two tasks */
 	LIMIT_MS = 20000,
 };
@@ -42,7 +42,7 @@ static int yield_often(void *arg)
  * meanwhile. Nanoseconds a yield, or negative. */
 static double time_yields(uint64_t count)
 {
-	const struct zs_nursery_options pinned = {.flags = ZS_NURSERY_PINNED};
+	const struct zs_nursery_options pinned = { .flags = ZS_NURSERY_PINNED };
 	struct zs_nursery nursery;
 	int64_t start_ns;
 	int ret;
@@ -88,8 +88,8 @@ static int switch_child(void *arg)
 	int ret;
 
 	config.num_workers = 1;
-	bare_switch_ns(JUMPS / 10);
-	round->bare_ns = bare_switch_ns(JUMPS);
+	bare_switch_ns(JUMP_PAIRS / 10);
+	round->bare_ns = bare_switch_ns(JUMP_PAIRS);
 	ret = zs_run(&config, measure, round);
 	if (ret < 0)
 		snprintf(round->failure, sizeof(round->failure), "%s",
@@ -103,7 +103,7 @@ static struct bench_result *add_result(struct bench_report *report,
 				       const struct bench_series *ratios)
 {
 	struct bench_result *result = bench_report_add(report, "switch");
-	struct bench_series rates = {0};
+	struct bench_series rates = { 0 };
 	unsigned int i;
 
 	for (i = 0; i < ns->count; i++)
@@ -147,7 +147,7 @@ static void report_rounds(struct bench_report *report, const char *model,
 			  const struct bench_series *bare,
 			  const struct bench_series *ratios)
 {
-	struct bench_series ones = {0};
+	struct bench_series ones = { 0 };
 	struct bench_result *result;
 	unsigned int i;
 
@@ -155,7 +155,8 @@ static void report_rounds(struct bench_report *report, const char *model,
 		bench_series_add(&ones, 1);
 	result = add_result(report, model, "zs_yield, two tasks", ours, ratios);
 	add_result(report, "bare_switch", "zs_switch, two stacks", bare, &ones);
-	bench_report_show(report,
+	bench_report_show(
+		report,
 		"switch: a task gives way to another in %.1f ns, %.1f times "
 		"the bare jump between two stacks that is inside of it "
 		"(%.1f to %.1f over %u rounds).",
@@ -168,7 +169,7 @@ static int run_switch(const struct bench_options *options,
 		      struct bench_report *report)
 {
 	unsigned int rounds = bench_rounds(options, 15, 9);
-	struct bench_series ours = {0}, bare = {0}, ratios = {0};
+	struct bench_series ours = { 0 }, bare = { 0 }, ratios = { 0 };
 	struct switch_round *round;
 	char model[32] = "";
 	unsigned int i;

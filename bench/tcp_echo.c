@@ -57,7 +57,9 @@ struct run {
 	int64_t warm_up_ns;
 	int64_t measure_ns;
 	struct figures figures[SERVERS_MAX];
-	/* How many of 1,000 the least busy worker of ours had. */
+	/* The part of the CPUs' time that server and load had. */
+	struct bench_series cpu_share;
+	/* How many of 1,000 the less busy worker of ours had. */
 	struct bench_series fewest_connections;
 	struct bench_series fewest_ops;
 };
@@ -127,8 +129,8 @@ static int run_processes(struct echo_round *round)
 {
 	int cpu = round->workers > 1 ? BENCH_ANY_CPU : bench_server_cpu();
 	int limit_ms = (int)((round->warm_up_ns + round->measure_ns) / 1000000);
-	struct bench_child server = {0};
-	struct bench_child load = {0};
+	struct bench_child server = { 0 };
+	struct bench_child load = { 0 };
 	int ended;
 	int ret;
 
@@ -174,8 +176,7 @@ static void keep_spread(struct run *run)
 	int i;
 
 	for (i = 0; i < 2; i++) {
-		connections[i] =
-			(double)round->after.workers[i].connections;
+		connections[i] = (double)round->after.workers[i].connections;
 		ops[i] = (double)(round->after.workers[i].ops -
 				  round->before.workers[i].ops);
 	}
@@ -210,6 +211,17 @@ static void keep_figures(struct figures *figures,
 	bench_series_add(&figures->p999, (double)round->p999_ns);
 }
 
+/* Both are always busy. What is missing was taken by others. */
+static void keep_cpu_share(struct run *run)
+{
+	const struct echo_round *round = run->round;
+	int cpus = bench_num_cpus() < 2 ? 1 : 2;
+
+	bench_series_add(&run->cpu_share,
+			 (double)(round->server_cpu_ns + round->client_cpu_ns) /
+				 (double)round->wall_ns / cpus);
+}
+
 /* 0, or the first error; the other servers go on without that one. */
 static int run_rounds(struct run *run, unsigned int rounds, bool *failed)
 {
@@ -229,6 +241,7 @@ static int run_rounds(struct run *run, unsigned int rounds, bool *failed)
 		ret = run_round(run, &question->servers[which]);
 		if (ret == 0 && run->round->trips > 0) {
 			keep_figures(&run->figures[which], run->round);
+			keep_cpu_share(run);
 			if (question->servers[which].is_ours &&
 			    run->round->num_workers == 2)
 				keep_spread(run);
@@ -273,7 +286,7 @@ static struct bench_value ratios(const struct figures *figures,
 {
 	const struct bench_series *ours = &figures->server_over_client;
 	const struct bench_series *theirs = &limit->server_over_client;
-	struct bench_series series = {0};
+	struct bench_series series = { 0 };
 	unsigned int i;
 
 	for (i = 0; i < ours->count && i < theirs->count; i++)
@@ -293,8 +306,8 @@ static void add_result(struct run *run, unsigned int which, int limit)
 		 question->servers[which].label);
 	snprintf(result->params, sizeof(result->params),
 		 "{\"clients\": %u, \"bytes\": %d, \"in_flight\": 1, "
-		 "\"workers\": %d}", run->clients, ECHO_BYTES,
-		 question->workers);
+		 "\"workers\": %d}",
+		 run->clients, ECHO_BYTES, question->workers);
 	result->ops_per_second = bench_summarize(&figures->rate);
 	result->cpu_ns_per_op = bench_summarize(&figures->cpu_ns);
 	result->server_over_client =
@@ -316,25 +329,29 @@ static void show_spread(struct run *run)
 	struct bench_value ops = bench_summarize(&run->fewest_ops);
 
 	if (connections.count > 0)
-		bench_report_show(run->report,
+		bench_report_show(
+			run->report,
 			"%s: connections spread by themselves: the worker with "
 			"fewer tasks started %.1f %% of them and finished "
 			"%.1f %% of the operations (worst round %.1f %% and "
-			"%.1f %%; 50 %% is even).", run->question->name,
-			connections.median / 10, ops.median / 10,
-			connections.least / 10, ops.least / 10);
+			"%.1f %%; 50 %% is even).",
+			run->question->name, connections.median / 10,
+			ops.median / 10, connections.least / 10,
+			ops.least / 10);
 }
 
-static void show(struct run *run, const struct bench_result *ours,
-		 const struct bench_result *limit)
+static void show(struct run *run, const struct bench_result *ours)
 {
-	bench_report_show(run->report,
+	bench_report_show(
+		run->report,
 		"%s: %u connections, %d bytes, one message in flight on each: "
 		"%.0f round trips a second, and every byte that came back was "
-		"checked.", run->question->name, run->clients, ECHO_BYTES,
+		"checked.",
+		run->question->name, run->clients, ECHO_BYTES,
 		ours->ops_per_second.median);
-	if (limit)
-		bench_report_show(run->report,
+	if (ours->limit_name)
+		bench_report_show(
+			run->report,
 			"%s: a trip costs the server %.2f times the CPU that "
 			"%s takes (%.2f to %.2f over %u rounds; the measure is "
 			"good to about 5 %%), and %.3f system calls.",
@@ -344,6 +361,19 @@ static void show(struct run *run, const struct bench_result *ours,
 			ours->ratio_to_limit.count,
 			ours->system_calls_per_op.median);
 	show_spread(run);
+}
+
+static void note_cpu_share(struct run *run)
+{
+	double share = bench_summarize(&run->cpu_share).median;
+
+	if (share < 0.9 && run->cpu_share.count > 0)
+		bench_report_note(
+			run->report,
+			"%s: server and load had %.0f %% of the CPUs: "
+			"something else was running, so rates and "
+			"latencies are worse than they need be",
+			run->question->name, share * 100);
 }
 
 static void report_figures(struct run *run)
@@ -362,7 +392,8 @@ static void report_figures(struct run *run)
 			ours = result;
 	}
 	if (ours)
-		show(run, ours, ours->limit_name ? ours : NULL);
+		show(run, ours);
+	note_cpu_share(run);
 }
 
 /* --- the questions --- */
@@ -378,9 +409,11 @@ static unsigned int allowed_clients(struct bench_report *report)
 	setrlimit(RLIMIT_NOFILE, &limit);
 	if (limit.rlim_max >= CLIENTS + SPARE_DESCRIPTORS)
 		return CLIENTS;
-	bench_report_note(report,
+	bench_report_note(
+		report,
 		"the limit of open files (ulimit -Hn) is %lu: fewer clients "
-		"than %d", (unsigned long)limit.rlim_max, CLIENTS);
+		"than %d",
+		(unsigned long)limit.rlim_max, CLIENTS);
 	return limit.rlim_max > 2 * SPARE_DESCRIPTORS ?
 		       (unsigned int)limit.rlim_max - SPARE_DESCRIPTORS :
 		       SPARE_DESCRIPTORS;
@@ -396,11 +429,12 @@ static int ask(const struct question *question,
 		.warm_up_ns = options->quick ? 200000000 : 500000000,
 		.measure_ns = options->quick ? 700000000 : 2000000000,
 	};
-	bool failed[SERVERS_MAX] = {false};
+	bool failed[SERVERS_MAX] = { false };
 	int ret;
 
 	if (bench_num_cpus() < 2)
-		bench_report_note(report,
+		bench_report_note(
+			report,
 			"only one CPU is allowed: servers and load share it, "
 			"and rates and latencies say little");
 	run.round = bench_shared_map(sizeof(*run.round));
@@ -416,12 +450,12 @@ static int run_tcp_echo(const struct bench_options *options,
 			struct bench_report *report)
 {
 	static const struct server servers[] = {
-		{echo_zsync_serve, "zsync, 1 worker", .is_ours = true},
-		{echo_ring_multishot_serve, "multishot recv",
-		 .is_limit = true},
-		{echo_ring_oneshot_serve, "recv after each send",
-		 .is_limit = true},
-		{echo_epoll_serve, "level-triggered", .is_limit = false},
+		{ echo_zsync_serve, "zsync, 1 worker", .is_ours = true },
+		{ echo_ring_multishot_serve, "multishot recv",
+		  .is_limit = true },
+		{ echo_ring_oneshot_serve, "recv after each send",
+		  .is_limit = true },
+		{ echo_epoll_serve, "level-triggered", .is_limit = false },
 	};
 	static const struct question question = {
 		.name = "tcp_echo",
@@ -438,9 +472,9 @@ static int run_tcp_echo_2_workers(const struct bench_options *options,
 				  struct bench_report *report)
 {
 	static const struct server servers[] = {
-		{echo_zsync_serve, "zsync, 2 workers", .is_ours = true},
-		{echo_ring_multishot_serve, "2 x multishot recv",
-		 .is_limit = true},
+		{ echo_zsync_serve, "zsync, 2 workers", .is_ours = true },
+		{ echo_ring_multishot_serve, "2 x multishot recv",
+		  .is_limit = true },
 	};
 	static const struct question question = {
 		.name = "tcp_echo_2_workers",

@@ -27,7 +27,7 @@ static int run(void *arg)
 {
 	struct example *server = arg;
 	struct zs_runtime_info info;
-	struct zs_nursery nursery = {0};
+	struct zs_nursery nursery = { 0 };
 	int fd, ret, listener = zs_tcp_listen(NULL, server->port, SOMAXCONN);
 
 	if (listener < 0)

@@ -64,7 +64,7 @@ static inline void example_option(struct example *example, char **argv, int i)
 /* Ends the program where an option makes no sense. */
 static inline struct example example_options(int argc, char **argv)
 {
-	struct example example = {.config = zs_config_for_server()};
+	struct example example = { .config = zs_config_for_server() };
 	sigset_t signals;
 	int i;
 
