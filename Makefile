@@ -173,7 +173,7 @@ $(O)/libzsync.so: $(lib-objs) $(kbuilds) src/zsync.map
 $(O)/internal.a: $(lib-objs) $(kbuilds)
 	$(call quiet,AR,$@)rm -f $@; $(AR) rcs $@ $(lib-objs)
 
-link = $(CC) $(zs_cflags) -o $@ $(filter %.o %.a,$^) $(1) $(LDFLAGS)
+link = $(CC) $(zs_cflags) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LDFLAGS)
 $(progs/examples): $(O)/libzsync.a
 	$(call quiet,LD,$@)$(call link)
 $(progs/tools) $(progs/bench): $(O)/internal.a

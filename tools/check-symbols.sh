@@ -11,7 +11,7 @@ trap 'rm -rf "$work"' EXIT
 # Prototypes and objects, by name: an inline function would need no symbol.
 $CC -std=gnu11 -Iinclude -include zsync.h -E -x c /dev/null |
 	awk '/^# [0-9]/ { ours = /include\/zsync/; next } ours' |
-	grep -oE '\bzs_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u >"$work/declared"
+	grep -v '^typedef' | grep -oE '\bzs_[a-z0-9_]+ ?\(' | tr -d ' (' | sort -u >"$work/declared"
 
 for library; do
 	case $library in

@@ -46,6 +46,17 @@ lone_headers()
 	return $failed
 }
 
+check_format()
+{
+	failed=0
+	for file in $formatted; do
+		clang-format "$file" | cmp -s - "$file" && continue
+		echo "$file: make format would change it" >&2
+		failed=1
+	done
+	return $failed
+}
+
 run_cppcheck()
 {
 	cppcheck -q -j "$jobs" --std=c11 --error-exitcode=1 --inline-suppr \
@@ -72,7 +83,7 @@ trap 'rm -rf "$work"' EXIT
 step layers tools/check-layers.sh
 step style tools/check-style.sh
 step headers lone_headers
-need clang-format && step clang-format clang-format --dry-run -Werror $formatted
+need clang-format && step clang-format check_format
 need cppcheck && step cppcheck run_cppcheck
 need clang-tidy && step clang-tidy run_clang_tidy
 exit $status
