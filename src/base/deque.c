@@ -42,9 +42,10 @@ static void copy_items(struct zs_deque_array *to, struct zs_deque_array *from,
  * relaxed on failure: nothing was taken. */
 static bool claim(struct zs_deque *deque, int64_t top)
 {
-	return atomic_compare_exchange_strong_explicit(
-		&deque->top, &top, top + 1, memory_order_seq_cst,
-		memory_order_relaxed);
+	return atomic_compare_exchange_strong_explicit(&deque->top, &top,
+						       top + 1,
+						       memory_order_seq_cst,
+						       memory_order_relaxed);
 }
 
 int zs_deque_init(struct zs_deque *deque, int64_t capacity, bool alone)
@@ -133,8 +134,8 @@ void *zs_deque_take_top_contended(struct zs_deque *deque)
 	for (;;) {
 		/* relaxed: the items are the owner's own, and a stale top only
 		 * makes the claim fail once. */
-		int64_t top = atomic_load_explicit(&deque->top,
-						   memory_order_relaxed);
+		int64_t top =
+			atomic_load_explicit(&deque->top, memory_order_relaxed);
 		void *item;
 
 		if (top >= bottom)

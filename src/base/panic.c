@@ -31,9 +31,8 @@ void zs_panic(const char *file, int line, const char *what)
 	zs_text_add(&text, "\n");
 	zs_text_write(&text, STDERR_FILENO);
 	/* relaxed: the flag publishes nothing, it only picks a winner. */
-	if (zs_panic_state &&
-	    !atomic_flag_test_and_set_explicit(&state_printed,
-					       memory_order_relaxed))
+	if (zs_panic_state && !atomic_flag_test_and_set_explicit(
+				      &state_printed, memory_order_relaxed))
 		zs_panic_state(STDERR_FILENO);
 	abort();
 }

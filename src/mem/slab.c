@@ -82,8 +82,8 @@ static void *carve(struct zs_slab *slab)
 	struct zs_slab_chunk *chunk =
 		atomic_load_explicit(&slab->chunks, memory_order_relaxed);
 	size_t carved = chunk ? atomic_load_explicit(&chunk->carved,
-						     memory_order_relaxed)
-			      : 0;
+						     memory_order_relaxed) :
+				0;
 
 	if (!chunk || carved == chunk->capacity) {
 		chunk = map_chunk(slab);

@@ -157,9 +157,9 @@ static struct zs_stack_region *map_region(struct zs_stack_pool *pool)
 	if (!base)
 		goto explain;
 	capacity = size / slot_size(pool);
-	descriptors_size = round_up(
-		sizeof(*region) + capacity * sizeof(struct zs_stack),
-		page_size());
+	descriptors_size =
+		round_up(sizeof(*region) + capacity * sizeof(struct zs_stack),
+			 page_size());
 	region = mmap(NULL, descriptors_size, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (region == MAP_FAILED)
