@@ -43,7 +43,8 @@ struct zs_nursery_options {
 };
 
 /* Task. Opens a nursery inside the current scope and enters its scope. NULL
- * options are all zero. -EINVAL for a NULL nursery or an unknown flag, -ENOMEM. */
+ * options are all zero. -EINVAL for a NULL nursery or an unknown flag,
+ * -ENOMEM. */
 int zs_nursery_open(struct zs_nursery *nursery,
 		    const struct zs_nursery_options *options);
 

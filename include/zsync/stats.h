@@ -19,28 +19,28 @@ extern "C" {
  * which are marked. Each is written by its worker alone; a reader sees each at
  * a recent value, but no common instant of all. */
 struct zs_worker_stats {
-	uint64_t tasks_spawned;	   /* by this worker's tasks */
-	uint64_t tasks_started;	   /* first run here */
+	uint64_t tasks_spawned; /* by this worker's tasks */
+	uint64_t tasks_started; /* first run here */
 	uint64_t tasks_ended;
-	uint64_t tasks_failed;	   /* of these: returned a negative errno */
-	uint64_t tasks_parked;	   /* gauge: started here, alive, not running */
-	uint64_t switches;	   /* times a task was resumed or started */
-	uint64_t steals;	   /* unstarted tasks taken from other workers */
-	uint64_t handovers;	   /* unstarted tasks given to a less busy one */
-	uint64_t messages;	   /* from other workers and foreign threads */
-	uint64_t wakeups;	   /* times this worker woke another */
-	uint64_t sleeps;	   /* times it waited in the kernel */
-	uint64_t spins;		   /* times it looked for work before that */
-	uint64_t turns;		   /* of its loop */
+	uint64_t tasks_failed; /* of these: returned a negative errno */
+	uint64_t tasks_parked; /* gauge: started here, alive, not running */
+	uint64_t switches;     /* times a task was resumed or started */
+	uint64_t steals;       /* unstarted tasks taken from other workers */
+	uint64_t handovers;    /* unstarted tasks given to a less busy one */
+	uint64_t messages;     /* from other workers and foreign threads */
+	uint64_t wakeups;      /* times this worker woke another */
+	uint64_t sleeps;       /* times it waited in the kernel */
+	uint64_t spins;	       /* times it looked for work before that */
+	uint64_t turns;	       /* of its loop */
 	uint64_t timers_started;
 	uint64_t timers_fired;
-	uint64_t cancels;	   /* parked calls asked to end early */
+	uint64_t cancels; /* parked calls asked to end early */
 	uint64_t ops_submitted;
 	uint64_t ops_completed;
-	uint64_t ops_in_flight;	   /* gauge */
-	uint64_t ops_deferred;	   /* submissions that had to wait for room */
-	uint64_t enters;	   /* system calls on the ring */
-	uint64_t cq_overflows;	   /* times the kernel had to keep completions */
+	uint64_t ops_in_flight; /* gauge */
+	uint64_t ops_deferred;	/* submissions that had to wait for room */
+	uint64_t enters;	/* system calls on the ring */
+	uint64_t cq_overflows;	/* times the kernel had to keep completions */
 	uint64_t late_completions; /* of operations that had ended: ignored */
 	uint64_t scopes_left_open; /* by tasks that returned */
 	uint64_t stacks_mapped;	   /* gauge: stacks in use or cached */

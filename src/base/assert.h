@@ -9,10 +9,10 @@
 
 #include "base/compiler.h"
 
-#define ZS_ASSERT(condition)                                            \
-	do {                                                            \
-		if (zs_unlikely(!(condition)))                          \
-			zs_panic(__FILE__, __LINE__, #condition);       \
+#define ZS_ASSERT(condition)                                      \
+	do {                                                      \
+		if (zs_unlikely(!(condition)))                    \
+			zs_panic(__FILE__, __LINE__, #condition); \
 	} while (0)
 
 /* Any thread. Prints @what and, where the thread is a worker, its state; then

@@ -21,8 +21,11 @@
 #define ZS_CACHE_LINE 128
 #define ZS_CACHE_ALIGNED __attribute__((aligned(ZS_CACHE_LINE)))
 
+/* clang-format would take the minus for a sign. */
+/* clang-format off */
 #define zs_container_of(pointer, type, member) \
 	((type *)((char *)(pointer) - offsetof(type, member)))
+/* clang-format on */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define ZS_ASAN 1

@@ -10,9 +10,9 @@
  *
  * Order is made by seq_cst accesses to top and bottom and not by fences, which
  * ThreadSanitizer cannot see. The one race that needs it is that for the last
- * item: the owner lowers bottom, then reads top; a thief reads top, then bottom.
- * In their single total order one of them sees the other, and then both go
- * through a compare-exchange of top, which one wins.
+ * item: the owner lowers bottom, then reads top; a thief reads top, then
+ * bottom. In their single total order one of them sees the other, and then both
+ * go through a compare-exchange of top, which one wins.
  */
 #ifndef ZS_BASE_DEQUE_H
 #define ZS_BASE_DEQUE_H
@@ -37,7 +37,7 @@ struct zs_deque {
 	/* All others are written by the owner. One past the newest item. */
 	ZS_CACHE_ALIGNED _Atomic int64_t bottom;
 	_Atomic(struct zs_deque_array *) array;
-	int64_t top_seen; /* owner only: at most top, and not on thieves' line */
+	int64_t top_seen; /* owner only: at most top, not on thieves' line */
 	bool alone;	  /* constant */
 };
 
