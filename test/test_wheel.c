@@ -291,8 +291,8 @@ static void fire_and_meddle(struct zs_timer *timer)
 	}
 }
 
-/* What was due before has fired, unless a fire cancelled it (and perhaps another
- * started it again); nothing else has. */
+/* What was due before has fired, unless a fire cancelled it (and perhaps
+ * another started it again); nothing else has. */
 static void expire_and_check(void)
 {
 	static struct alarm before[NUM_RANDOM];

@@ -92,7 +92,7 @@ static void *carve(struct zs_slab *slab)
 	if (!chunk)
 		return NULL;
 	/* release: orders the count behind what came before, for the acquire
-	 * in zs_slab_walk(). The object itself is zero as the kernel made it. */
+	 * in zs_slab_walk(). The object is zero, as the kernel made it. */
 	atomic_store_explicit(&chunk->carved, carved + 1, memory_order_release);
 	return object_at(chunk, slab->object_size, carved);
 }
