@@ -112,8 +112,10 @@ void *zs_deque_take_contended(struct zs_deque *deque)
 		return NULL;
 	/* seq_cst, both: claim the bottom item first, then look for thieves;
 	 * the partners are the loads in zs_deque_steal(), in the other order,
-	 * and the compare-exchange in claim(). */
-	atomic_store_explicit(&deque->bottom, bottom, memory_order_seq_cst);
+	 * and the compare-exchange in claim(). An exchange where a store would
+	 * do: x86 has the same instruction for both, and qemu-user (7.2) on x86
+	 * lets an arm64 load-acquire pass a store-release before it. */
+	atomic_exchange_explicit(&deque->bottom, bottom, memory_order_seq_cst);
 	top = atomic_load_explicit(&deque->top, memory_order_seq_cst);
 	item = zs_deque_item(zs_deque_own_array(deque), bottom);
 	if (top < bottom)
