@@ -50,7 +50,7 @@ install_native()
 		refresh="apt-get update"
 	elif command -v dnf >/dev/null; then
 		get="dnf install -y check-devel"
-		refresh=:
+		refresh="dnf makecache"
 	elif command -v apk >/dev/null; then
 		get="apk add check-dev"
 		refresh="apk update"
@@ -67,10 +67,11 @@ install_native()
 		root=sudo
 		if ! command -v sudo >/dev/null ||
 		   { ! sudo -n true 2>/dev/null && ! [ -t 0 ]; }; then
-			die "The tests need Check. As root:" "    $get"
+			die "The tests need Check. As root:" \
+			    "    $refresh && $get"
 		fi
 	fi
-	echo "The tests need Check: $root $get"
+	echo "The tests need Check: ${root:+$root }$get"
 	export DEBIAN_FRONTEND=noninteractive
 	# The package lists of a fresh machine are missing or old.
 	$root $get >"$work/log" 2>&1 ||

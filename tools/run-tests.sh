@@ -40,7 +40,7 @@ fi
 slow=1
 [ -z "$SAN$EMULATOR" ] || slow=5
 export CK_TIMEOUT_MULTIPLIER="${CK_TIMEOUT_MULTIPLIER:-$slow}"
-export TEST_TIMEOUT="${TEST_TIMEOUT:-$((60 * slow))}" LAUNCHER= O EMULATOR
+export TEST_TIMEOUT="${TEST_TIMEOUT:-$((60 * slow))}" LAUNCHER='' O EMULATOR
 
 # ThreadSanitizer wants its addresses free, which much randomness may prevent.
 if [ "$SAN" = thread ] && setarch -R true 2>/dev/null; then
