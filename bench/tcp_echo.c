@@ -180,6 +180,8 @@ static void keep_spread(struct run *run)
 		ops[i] = (double)(round->after.workers[i].ops -
 				  round->before.workers[i].ops);
 	}
+	if (ops[0] + ops[1] <= 0)
+		return;
 	i = connections[0] > connections[1];
 	bench_series_add(&run->fewest_connections,
 			 connections[i] * 1000 /
@@ -352,8 +354,8 @@ static void show(struct run *run, const struct bench_result *ours)
 	if (ours->limit_name)
 		bench_report_show(
 			run->report,
-			"%s: a trip costs the server %.2f times the CPU that "
-			"%s takes (%.2f to %.2f over %u rounds; the measure is "
+			"%s: a trip costs the server %.2f times the CPU of %s "
+			"(%.2f to %.2f over %u rounds; the measure is "
 			"good to about 5 %%), and %.3f system calls.",
 			run->question->name, ours->ratio_to_limit.median,
 			run->question->limit_name, ours->ratio_to_limit.least,
