@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Engine: carries out one worker's ops. It knows ops, never tasks: reap()
+ * appends finished ops to a list and the worker resumes their owners at its own
+ * pace. All calls are the worker's own, on its thread, but for wake(), which is
+ * anybody's, and create and destroy, which are the runtime's while no worker
+ * runs.
+ */
+#ifndef ZS_ENGINE_ENGINE_H
+#define ZS_ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/op.h"
+#include "engine/probe.h"
+#include "zsync/config.h"
+
+struct zs_engine;
+
+/* Counted by the engine on the worker's thread, read by anyone (relaxed). */
+struct zs_engine_counters {
+	_Atomic uint64_t submitted;    /* ops */
+	_Atomic uint64_t completed;    /* ops, once they were reaped */
+	_Atomic uint64_t deferred;     /* ops and cancels that found no room */
+	_Atomic uint64_t enters;       /* system calls */
+	_Atomic uint64_t cq_overflows; /* of these: for lack of room */
+	_Atomic uint64_t late;	       /* completions of no op of ours */
+};
+
+struct zs_engine_ops {
+	/* The worker's first call, on its thread. 0 or a negative errno. */
+	int (*start)(struct zs_engine *engine);
+	/* Takes @op until it is on a list of done ones. Cannot fail: errors
+	 * are results. May enter the kernel, and so change errno. */
+	void (*submit)(struct zs_engine *engine, struct zs_op *op);
+	/* Asks an op that was submitted to end early. It still ends only on a
+	 * list of done ones, with whatever the kernel made of it. Once an op. */
+	void (*cancel)(struct zs_engine *engine, struct zs_op *op);
+	/* Hands what was submitted to the kernel, without waiting. */
+	void (*flush)(struct zs_engine *engine);
+	/* Flushes; waits up to @wait_ns (0 or less: not at all, INT64_MAX:
+	 * without limit) if nothing is done; appends what is done to @done. May
+	 * return early with nothing: a signal, a wake, a kernel without memory
+	 * for more requests. */
+	void (*reap)(struct zs_engine *engine, struct zs_op_list *done,
+		     int64_t wait_ns);
+	/* Would reap() find something? No system call. */
+	bool (*ready)(struct zs_engine *engine);
+	/* Any thread, from create to destroy. Ends the wait that a reap() is
+	 * in, or else the next one; several may end one. */
+	void (*wake)(struct zs_engine *engine);
+	/* The worker's last call, no op in flight. */
+	void (*finish)(struct zs_engine *engine);
+	void (*destroy)(struct zs_engine *engine);
+};
+
+struct zs_engine {
+	const struct zs_engine_ops *ops;
+	struct zs_engine_counters counters;
+	uint32_t queue_depth; /* as granted */
+};
+
+/*
+ * Which model to take when @asked for one: a model by name is taken or refused,
+ * auto takes green_threads where @kernel is usable. 0, or -ENOSYS, -EPERM,
+ * -ENOMEM, -EOPNOTSUPP with a text for zs_explain(). @reason (@size bytes) says
+ * why the one in *chosen was taken.
+ */
+int zs_engine_choose(enum zs_execution_model asked,
+		     const struct zs_kernel *kernel,
+		     enum zs_execution_model *chosen, char *reason,
+		     size_t size);
+
+/* @kernel must outlive the engine. 0, or -ENOMEM, -EMFILE, ... with a text. */
+int zs_engine_create(struct zs_engine **engine, enum zs_execution_model model,
+		     const struct zs_kernel *kernel, uint32_t queue_depth);
+
+/* An owner's counter: a plain increment that others may read. */
+#define ZS_COUNT(counter, n)                                                  \
+	atomic_store_explicit(                                                \
+		&(counter),                                                   \
+		atomic_load_explicit(&(counter), memory_order_relaxed) + (n), \
+		memory_order_relaxed)
+
+#endif

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine over io_uring: one ring a worker. Called through zs_engine_ops.
+ *
+ * The memory that a submission names is the kernel's until its completion has
+ * been reaped; nothing here ends an op earlier. A cancel is a submission of its
+ * own whose completion says nothing and is dropped: the op's own decides.
+ *
+ * The kernel knows an op by its address and a generation in one word. Ops are
+ * aligned to 16 and addresses have 48 bits (more only for those who ask mmap
+ * for it), which leaves 20 bits of generation. Each op has one completion: none
+ * of ours is multishot, so no completion has F_MORE.
+ */
+#include "engine/uring.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/explain.h"
+#include "engine/memcheck.h"
+#include "engine/ring.h"
+
+/* How the kernel spells "restart the system call" where it leaks out of an
+ * operation that was interrupted (io-wq, seen on 6.18). */
+enum {
+	ERESTARTSYS = 512,
+	ERESTARTNOINTR = 513,
+	ERESTARTNOHAND = 514,
+	ERESTART_RESTARTBLOCK = 516,
+};
+
+enum { ADDRESS_SHIFT = 4, ADDRESS_BITS = 44 };
+static_assert(ZS_OP_ALIGNMENT == 1 << ADDRESS_SHIFT, "");
+#define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
+#define NEXT_GENERATION (UINT64_C(1) << ADDRESS_BITS)
+
+/* user_data of what is not an op's; no op is at such an address. */
+#define USER_DATA_NOTHING UINT64_C(0)
+#define USER_DATA_WAKE UINT64_C(1)
+
+/* In zs_uring.sqe_starts: no such operation in this kernel. */
+#define SQE_START_NONE UINT16_MAX
+
+/* How long to wait before the kernel is asked again to take what it refused. */
+#define REFUSED_WAIT_NS 1000000
+
+struct zs_uring {
+	struct zs_engine engine;
+	struct zs_ring ring;
+	const struct zs_kernel *kernel;
+	uint64_t generation; /* of the next op, in its place in user_data */
+	/* opcode | flags << 8, by zs_op_code. */
+	uint16_t sqe_starts[ZS_NUM_OPS];
+	uint8_t cancel_sqe_flags;
+	bool is_watched; /* by Valgrind */
+	/* The read of wake_fd is in flight, or queued. */
+	bool wake_armed;
+	/* Woken outside a wait: the next one does not begin. */
+	bool was_woken;
+	bool is_polling; /* the reap under way was not to wait */
+	bool is_finishing;
+	/* Ops and cancels that found the queue full and the kernel unwilling to
+	 * empty it. Every reap and flush tries again. */
+	struct zs_op_list deferred;
+	struct zs_op_list cancels;
+	/* Done without the kernel, for the next reap. */
+	struct zs_op_list done;
+	int wake_fd; /* eventfd; anyone writes */
+	uint64_t wake_count;
+};
+
+static struct zs_uring *uring_of(struct zs_engine *engine)
+{
+	return zs_container_of(engine, struct zs_uring, engine);
+}
+
+/* Puts @op on the ring's queue. False if that is full, or if the kernel lacks
+ * the operation. */
+static ZS_ALWAYS_INLINE bool queue_op(struct zs_uring *uring, struct zs_op *op)
+{
+	uint32_t start = uring->sqe_starts[op->code];
+	struct zs_sqe *sqe;
+
+	if (zs_unlikely(start == SQE_START_NONE ||
+			zs_ring_is_full(&uring->ring)))
+		return false;
+	sqe = zs_ring_next_sqe(&uring->ring);
+	op->user_data = (uint64_t)(uintptr_t)op >> ADDRESS_SHIFT |
+			uring->generation;
+	uring->generation += NEXT_GENERATION;
+	op->state = ZS_OP_IN_FLIGHT;
+	sqe->opcode = (uint8_t)start;
+	sqe->flags = (uint8_t)(start >> 8);
+	sqe->fd = op->fd;
+	sqe->offset = op->offset;
+	sqe->addr = op->address;
+	sqe->length = op->length;
+	sqe->op_flags = op->flags;
+	sqe->user_data = op->user_data;
+	return true;
+}
+
+/* @target: the user_data of what is to end. */
+static bool queue_cancel(struct zs_uring *uring, uint64_t target)
+{
+	struct zs_sqe *sqe;
+
+	if (zs_ring_is_full(&uring->ring))
+		return false;
+	sqe = zs_ring_next_sqe(&uring->ring);
+	sqe->opcode = ZS_URING_OP_ASYNC_CANCEL;
+	sqe->flags = uring->cancel_sqe_flags;
+	sqe->fd = -1;
+	sqe->offset = 0;
+	sqe->addr = target;
+	sqe->length = 0;
+	sqe->op_flags = 0;
+	sqe->user_data = USER_DATA_NOTHING;
+	return true;
+}
+
+static bool queue_wake(struct zs_uring *uring)
+{
+	struct zs_sqe *sqe;
+
+	if (zs_ring_is_full(&uring->ring))
+		return false;
+	sqe = zs_ring_next_sqe(&uring->ring);
+	sqe->opcode = ZS_URING_OP_READ;
+	sqe->flags = 0;
+	sqe->fd = uring->wake_fd;
+	sqe->offset = 0;
+	sqe->addr = (uint64_t)(uintptr_t)&uring->wake_count;
+	sqe->length = sizeof(uring->wake_count);
+	sqe->op_flags = 0;
+	sqe->user_data = USER_DATA_WAKE;
+	return true;
+}
+
+/* True if that made room. */
+static bool hand_over(struct zs_uring *uring)
+{
+	ZS_COUNT(uring->engine.counters.enters, 1);
+	return zs_ring_submit(&uring->ring);
+}
+
+static bool has_refused(const struct zs_uring *uring)
+{
+	return uring->deferred.first || uring->cancels.first;
+}
+
+/* As many as there is room for. Cancels first: they free what the kernel may
+ * be short of. Their ops are with the kernel already. */
+static void queue_some_refused(struct zs_uring *uring)
+{
+	struct zs_op *op;
+
+	while (uring->cancels.first) {
+		if (!queue_cancel(uring, uring->cancels.first->user_data))
+			return;
+		op = zs_op_list_pop(&uring->cancels);
+		op->cancel_waiting = false;
+	}
+	while (uring->deferred.first) {
+		if (!queue_op(uring, uring->deferred.first))
+			return;
+		zs_op_list_pop(&uring->deferred);
+	}
+}
+
+/* Makes good what found the queue full, unless the kernel still refuses. */
+static ZS_COLD void queue_refused(struct zs_uring *uring)
+{
+	do {
+		queue_some_refused(uring);
+	} while (has_refused(uring) && hand_over(uring));
+}
+
+static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
+{
+	op->result = result;
+	op->state = ZS_OP_DONE;
+	zs_op_list_append(&uring->done, op);
+}
+
+/* An op that queue_op() did not take. */
+static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
+{
+	const struct zs_op_type *type = &zs_op_types[op->code];
+
+	if (uring->sqe_starts[op->code] == SQE_START_NONE) {
+		finish_early(uring, op,
+			     type->call ? type->call(op) : -EOPNOTSUPP);
+		return;
+	}
+	if (hand_over(uring) && queue_op(uring, op))
+		return;
+	ZS_COUNT(uring->engine.counters.deferred, 1);
+	op->state = ZS_OP_DEFERRED;
+	zs_op_list_append(&uring->deferred, op);
+}
+
+static void uring_submit(struct zs_engine *engine, struct zs_op *op)
+{
+	struct zs_uring *uring = uring_of(engine);
+
+	op->cancel_asked = false;
+	op->cancel_waiting = false;
+	ZS_COUNT(engine->counters.submitted, 1);
+	if (zs_unlikely(!queue_op(uring, op)))
+		submit_later(uring, op);
+}
+
+/* One whose completion waits to be reaped is cancelled like any other: the
+ * kernel finds nothing by its user_data, now or later. */
+static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
+{
+	struct zs_uring *uring = uring_of(engine);
+	bool found;
+
+	if (op->state == ZS_OP_DONE || op->cancel_asked)
+		return;
+	op->cancel_asked = true;
+	if (op->state == ZS_OP_DEFERRED) {
+		found = zs_op_list_remove(&uring->deferred, op);
+		ZS_ASSERT(found);
+		finish_early(uring, op, -ECANCELED);
+		return;
+	}
+	ZS_ASSERT(op->state == ZS_OP_IN_FLIGHT);
+	if (queue_cancel(uring, op->user_data))
+		return;
+	if (hand_over(uring) && queue_cancel(uring, op->user_data))
+		return;
+	ZS_COUNT(engine->counters.deferred, 1);
+	op->cancel_waiting = true;
+	zs_op_list_append(&uring->cancels, op);
+}
+
+/* What a task should see of a result that comes from inside the kernel. */
+static ZS_COLD int mend_result(const struct zs_op *op, int result)
+{
+	const struct zs_op_type *type = &zs_op_types[op->code];
+
+	switch (result) {
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
+	case -ERESTART_RESTARTBLOCK:
+	case -EINTR:
+		return op->cancel_asked ? -ECANCELED : -EINTR;
+	case -ECANCELED:
+		if (op->cancel_asked)
+			return result;
+		/* Nobody asked: the kernel could not start a thread for what it
+		 * cannot do without waiting (RLIMIT_NPROC), and did nothing. */
+		return type->call ? type->call(op) : -EAGAIN;
+	default:
+		return result;
+	}
+}
+
+/* A completion that is not an op's. */
+static ZS_COLD void complete_own(struct zs_uring *uring,
+				 const struct zs_cqe *cqe)
+{
+	if (cqe->user_data != USER_DATA_WAKE)
+		return;
+	/* A worker that cannot be woken would leave its tasks waiting. */
+	if (cqe->result < 0 && !uring->is_finishing)
+		zs_panic(__FILE__, __LINE__,
+			 "the read that wakes a worker failed: was its eventfd "
+			 "closed by its number?");
+	uring->wake_armed = false;
+	uring->was_woken = uring->is_polling;
+}
+
+/* The op that is done now, or NULL. */
+static ZS_ALWAYS_INLINE struct zs_op *complete(struct zs_uring *uring,
+					       const struct zs_cqe *cqe)
+{
+	uint64_t user_data = cqe->user_data;
+	struct zs_op *op;
+
+	if (zs_unlikely(user_data <= USER_DATA_WAKE)) {
+		complete_own(uring, cqe);
+		return NULL;
+	}
+	op = (void *)(uintptr_t)((user_data & ADDRESS_MASK) << ADDRESS_SHIFT);
+	if (zs_unlikely(op->user_data != user_data)) {
+		ZS_COUNT(uring->engine.counters.late, 1);
+		return NULL;
+	}
+	op->user_data = USER_DATA_NOTHING;
+	op->result = cqe->result;
+	if (zs_unlikely(op->result < 0))
+		op->result = mend_result(op, op->result);
+	op->state = ZS_OP_DONE;
+	if (zs_unlikely(op->cancel_waiting))
+		zs_op_list_remove(&uring->cancels, op);
+	return op;
+}
+
+static ZS_COLD void tell_memcheck(const struct zs_op *op)
+{
+	for (; op; op = op->next)
+		zs_memcheck_op_done(op);
+}
+
+static void drain_completions(struct zs_uring *uring, struct zs_op_list *done)
+{
+	struct zs_ring *ring = &uring->ring;
+	uint32_t head = zs_ring_cq_head(ring);
+	uint32_t tail = zs_ring_cq_tail(ring);
+	struct zs_op **first = done->last;
+	struct zs_op **last = first;
+	struct zs_op *op;
+	uint32_t nr_done = 0;
+
+	if (head == tail)
+		return;
+	for (; head != tail; head++) {
+		op = complete(uring, zs_ring_cqe(ring, head));
+		if (!op)
+			continue;
+		*last = op;
+		last = &op->next;
+		nr_done++;
+	}
+	*last = NULL;
+	done->last = last;
+	zs_ring_cq_advance(ring, head);
+	ZS_COUNT(uring->engine.counters.completed, nr_done);
+	if (zs_unlikely(uring->is_watched))
+		tell_memcheck(*first);
+}
+
+/* The kernel keeps what the queue could not take; each look hands over a
+ * queueful. It ends: nothing is submitted meanwhile. */
+static ZS_COLD void drain_overflow(struct zs_uring *uring,
+				   struct zs_op_list *done)
+{
+	do {
+		ZS_COUNT(uring->engine.counters.cq_overflows, 1);
+		ZS_COUNT(uring->engine.counters.enters, 1);
+		zs_ring_wait(&uring->ring, 0);
+		drain_completions(uring, done);
+	} while (zs_ring_has_overflowed(&uring->ring));
+}
+
+static ZS_COLD void move_early(struct zs_uring *uring, struct zs_op_list *done)
+{
+	struct zs_op *op;
+
+	while (uring->done.first) {
+		op = zs_op_list_pop(&uring->done);
+		ZS_COUNT(uring->engine.counters.completed, 1);
+		zs_op_list_append(done, op);
+	}
+}
+
+static void uring_flush(struct zs_engine *engine)
+{
+	struct zs_uring *uring = uring_of(engine);
+
+	if (zs_unlikely(has_refused(uring)))
+		queue_refused(uring);
+	if (zs_ring_pending(&uring->ring))
+		hand_over(uring);
+}
+
+static bool uring_ready(struct zs_engine *engine)
+{
+	struct zs_uring *uring = uring_of(engine);
+
+	return uring->done.first ||
+	       zs_ring_cq_head(&uring->ring) != zs_ring_cq_tail(&uring->ring) ||
+	       zs_ring_needs_enter(&uring->ring);
+}
+
+/* Before a wait, which alone needs it: until there is one, the eventfd
+ * remembers. How long to wait. */
+static ZS_COLD int64_t arm_wake(struct zs_uring *uring, int64_t wait_ns)
+{
+	if (uring->was_woken) {
+		uring->was_woken = false;
+		return 0;
+	}
+	uring->wake_armed = queue_wake(uring) ||
+			    (hand_over(uring) && queue_wake(uring));
+	return wait_ns;
+}
+
+/* Hands the queue over and waits for a completion. What the kernel does not
+ * take must not sleep through a long wait: it is kept for the next reap, and
+ * this one only collects what is done and waits a little, lest the worker spin
+ * until the kernel has memory again. */
+static void enter(struct zs_uring *uring, int64_t wait_ns)
+{
+	if (zs_likely(!has_refused(uring) &&
+		      (wait_ns <= 0 || uring->wake_armed))) {
+		ZS_COUNT(uring->engine.counters.enters, 1);
+		if (zs_likely(zs_ring_submit_and_wait(&uring->ring, wait_ns)))
+			return;
+	}
+	if (wait_ns > REFUSED_WAIT_NS)
+		wait_ns = REFUSED_WAIT_NS;
+	ZS_COUNT(uring->engine.counters.enters, 1);
+	zs_ring_wait(&uring->ring, wait_ns);
+}
+
+static void uring_reap(struct zs_engine *engine, struct zs_op_list *done,
+		       int64_t wait_ns)
+{
+	struct zs_uring *uring = uring_of(engine);
+	struct zs_ring *ring = &uring->ring;
+
+	if (zs_unlikely(has_refused(uring)))
+		queue_refused(uring);
+	uring->is_polling = wait_ns <= 0;
+	if (uring_ready(engine))
+		wait_ns = 0;
+	if (zs_unlikely(wait_ns > 0 && !uring->wake_armed))
+		wait_ns = arm_wake(uring, wait_ns);
+	if (wait_ns > 0 || zs_ring_pending(ring) || zs_ring_needs_enter(ring))
+		enter(uring, wait_ns);
+	drain_completions(uring, done);
+	if (zs_unlikely(zs_ring_has_overflowed(ring)))
+		drain_overflow(uring, done);
+	if (zs_unlikely(uring->done.first != NULL))
+		move_early(uring, done);
+}
+
+static int uring_start(struct zs_engine *engine)
+{
+	struct zs_uring *uring = uring_of(engine);
+
+	return zs_ring_enable(&uring->ring, uring->kernel);
+}
+
+/* Any thread. An eventfd cannot be full: its counter has 64 bits. */
+static void uring_wake(struct zs_engine *engine)
+{
+	struct zs_uring *uring = uring_of(engine);
+	uint64_t one = 1;
+	int saved = errno;
+	ssize_t ret;
+
+	do {
+		ret = write(uring->wake_fd, &one, sizeof(one));
+	} while (ret < 0 && errno == EINTR);
+	ZS_ASSERT(ret == sizeof(one));
+	errno = saved;
+}
+
+/* A ring closed with something in flight pins files and memory until the kernel
+ * gets round to it; so the one thing that is left is ended first. */
+static void uring_finish(struct zs_engine *engine)
+{
+	struct zs_uring *uring = uring_of(engine);
+	struct zs_op_list done;
+	bool is_asked = false;
+
+	zs_op_list_init(&done);
+	uring->is_finishing = true;
+	uring_flush(engine);
+	while (uring->wake_armed) {
+		if (!is_asked)
+			is_asked = queue_cancel(uring, USER_DATA_WAKE);
+		uring_reap(engine, &done,
+			   is_asked ? INT64_MAX : REFUSED_WAIT_NS);
+	}
+	ZS_ASSERT(!done.first);
+	ZS_ASSERT(!has_refused(uring));
+	zs_ring_disable(&uring->ring);
+}
+
+static void uring_destroy(struct zs_engine *engine)
+{
+	struct zs_uring *uring = uring_of(engine);
+
+	zs_ring_destroy(&uring->ring);
+	close(uring->wake_fd);
+	free(uring);
+}
+
+static const struct zs_engine_ops uring_ops = {
+	.start = uring_start,
+	.submit = uring_submit,
+	.cancel = uring_cancel,
+	.flush = uring_flush,
+	.reap = uring_reap,
+	.ready = uring_ready,
+	.wake = uring_wake,
+	.finish = uring_finish,
+	.destroy = uring_destroy,
+};
+
+static void init(struct zs_uring *uring, const struct zs_kernel *kernel)
+{
+	const struct zs_op_type *type;
+	unsigned int i;
+
+	memset(uring, 0, sizeof(*uring));
+	uring->engine.ops = &uring_ops;
+	uring->kernel = kernel;
+	uring->is_watched = zs_memcheck_is_watching();
+	if (kernel->has_cqe_skip)
+		uring->cancel_sqe_flags = ZS_URING_SQE_CQE_SKIP_SUCCESS;
+	for (i = 0; i < ZS_NUM_OPS; i++) {
+		type = &zs_op_types[i];
+		uring->sqe_starts[i] = SQE_START_NONE;
+		if (kernel->ops[type->sqe_opcode])
+			uring->sqe_starts[i] = (uint16_t)(type->sqe_opcode |
+							  type->sqe_flags << 8);
+	}
+	zs_op_list_init(&uring->deferred);
+	zs_op_list_init(&uring->cancels);
+	zs_op_list_init(&uring->done);
+}
+
+int zs_uring_create(struct zs_engine **engine, const struct zs_kernel *kernel,
+		    uint32_t queue_depth)
+{
+	struct zs_uring *uring;
+	int ret;
+
+	uring = aligned_alloc(ZS_CACHE_LINE,
+			      (sizeof(*uring) + ZS_CACHE_LINE - 1) /
+				      ZS_CACHE_LINE * ZS_CACHE_LINE);
+	if (!uring)
+		return zs_explain_as(-ENOMEM, "no memory for a ring");
+	init(uring, kernel);
+	uring->wake_fd = eventfd(0, EFD_CLOEXEC);
+	if (uring->wake_fd < 0) {
+		ret = zs_explain_as(-errno, "no descriptor for a worker's "
+					    "eventfd: raise RLIMIT_NOFILE");
+		goto free;
+	}
+	ret = zs_ring_create(&uring->ring, kernel, queue_depth);
+	if (ret < 0)
+		goto close;
+	uring->engine.queue_depth = uring->ring.sq_entries;
+	*engine = &uring->engine;
+	return 0;
+close:
+	close(uring->wake_fd);
+free:
+	free(uring);
+	return ret;
+}
