@@ -27,7 +27,8 @@ enum zs_execution_model {
 
 /* Bits of zs_config.flags. */
 enum {
-	/* Worker N runs on the Nth CPU of the process's affinity mask only. */
+	/* Worker N runs on the Nth CPU of the affinity mask only, counted round
+	 * again where there are fewer CPUs than workers. */
 	ZS_CONFIG_PIN_WORKERS = 1 << 0,
 	/* SIGQUIT prints zs_dump() to stderr while the runtime runs. */
 	ZS_CONFIG_DUMP_ON_SIGQUIT = 1 << 1,
@@ -41,6 +42,7 @@ enum {
 #define ZS_WORKERS_MAX 1024u
 #define ZS_STACK_SIZE_MIN ((size_t)16 << 10)
 #define ZS_STACK_SIZE_MAX ((size_t)1 << 30)
+#define ZS_GREEN_THREADS_MAX 4194304u
 #define ZS_IDLE_SPIN_MAX_US 10000u
 
 /* zs_config.idle_spin_us: 20 with more than one CPU allowed, 0 with one. */
@@ -48,11 +50,13 @@ enum {
 
 struct zs_config {
 	/* sizeof(struct zs_config), set by every preset: lets a library that is
-	 * newer than the program tell which fields the program knows. */
+	 * newer than the program tell which fields the program knows. Any other
+	 * size than its own is -EINVAL in this version. */
 	size_t size;
 	enum zs_execution_model execution_model;
 	/* Threads that run tasks; 0 = as many as the affinity mask and the
-	 * cgroup's CPU quota allow. At most ZS_WORKERS_MAX. */
+	 * cgroup's CPU quota, rounded up, allow. At most ZS_WORKERS_MAX. The
+	 * mask is that of the thread that makes the runtime. */
 	uint32_t num_workers;
 	/* Entries of each worker's submission queue, ZS_QUEUE_DEPTH_MIN to
 	 * ZS_QUEUE_DEPTH_MAX, rounded up to a power of two. Ring memory counts
@@ -61,27 +65,40 @@ struct zs_config {
 	/* Bytes of stack a task has, its guard not counted; rounded up to whole
 	 * pages. ZS_STACK_SIZE_MIN to ZS_STACK_SIZE_MAX. */
 	size_t green_thread_stack_size;
-	/* Tasks alive at once; at the limit a spawn is -EAGAIN. */
+	/* Tasks alive at once, 1 to ZS_GREEN_THREADS_MAX; at the limit a spawn
+	 * is -EAGAIN. */
 	uint32_t max_green_threads;
 	/* How long an idle worker looks for work before it sleeps, at most
 	 * ZS_IDLE_SPIN_MAX_US; 0 = it sleeps at once; ZS_IDLE_SPIN_AUTO. */
 	uint32_t idle_spin_us;
-	/* Stacks that a worker keeps ready for the next task. */
+	/* Stacks that a worker keeps ready for the next task; 0 = none. At most
+	 * ZS_GREEN_THREADS_MAX. */
 	uint32_t stack_cache;
 	/* ZS_CONFIG_... bits. */
 	uint32_t flags;
 };
 
-/* Presets. Any thread. They differ in queue depth, stack size, caches and in
- * how many workers they take; zs_config_default() is zs_config_optimal(). */
+/*
+ * Presets. Any thread. All are ZS_MODEL_AUTO with ZS_IDLE_SPIN_AUTO, at most
+ * 1,048,576 tasks and no flags; they differ in:
+ *
+ *                       workers       queue_depth  stack size  stack_cache
+ *   default, optimal    all allowed           256      64 KiB          256
+ *   for_server          all allowed         1,024      64 KiB        1,024
+ *   for_cli             1                     256      64 KiB          256
+ *   for_embedded        1                      64      16 KiB            8
+ *
+ * This version has no blocking model yet, so for_cli is auto with one worker.
+ */
 struct zs_config zs_config_default(void);
 struct zs_config zs_config_optimal(void);
 struct zs_config zs_config_for_server(void);
 struct zs_config zs_config_for_cli(void);
 struct zs_config zs_config_for_embedded(void);
 
-/* Any thread. 0, or -EINVAL for the first field that is out of range; then
- * zs_explain() names it, its value and the range. */
+/* Any thread. 0, or -EINVAL for NULL and for the first field that is out of
+ * range; then zs_explain() names it, its value, the range and the remedy.
+ * Whether the model is to be had here, zs_runtime_create() says. */
 int zs_config_validate(const struct zs_config *config);
 
 /*
@@ -89,15 +106,19 @@ int zs_config_validate(const struct zs_config *config);
  * (auto, green_threads, thread_pool, blocking), ZSYNC_WORKERS,
  * ZSYNC_QUEUE_DEPTH, ZSYNC_GREEN_THREAD_STACK_SIZE, ZSYNC_MAX_GREEN_THREADS,
  * ZSYNC_IDLE_SPIN_US (a number or "auto"), ZSYNC_STACK_CACHE and, as 0 or 1,
- * ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV. Sizes take a
- * suffix K, M or G. zs_run() and zs_runtime_create() call it by themselves.
- * -EINVAL for a value that makes no sense; *config is then unchanged and
- * zs_explain() names the variable, the value and the remedy.
+ * ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV. The size takes
+ * a suffix K, M or G, in either case. An empty variable counts as not set.
+ * zs_run() and zs_runtime_create() call it by themselves, on a copy.
+ * -EINVAL for a value that makes no sense or is out of range, for NULL and for
+ * a config that no preset made; *config is then unchanged and zs_explain()
+ * names the variable, the value and the remedy. The fields that no variable
+ * overrides are not checked: that is zs_config_validate()'s.
  */
 int zs_config_from_env(struct zs_config *config);
 
 /* Any thread. "auto", "green_threads", "thread_pool", "blocking". The name of
- * a number that is no model is "unknown"; the parser then returns -EINVAL. */
+ * a number that is no model is "unknown". The parser returns -EINVAL for any
+ * other name and for NULL; *model is then unchanged. */
 const char *zs_execution_model_name(enum zs_execution_model model);
 int zs_execution_model_parse(const char *name, enum zs_execution_model *model);
 

@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Configuration: presets, checks, and the environment. Called by programs and
+ * by the runtime's creation, on any thread; nothing is kept here.
+ *
+ * One table says all there is to say about the fields that hold a number, so
+ * that the check, the environment and their texts cannot disagree.
+ */
+#include "zsync/config.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/explain.h"
+
+#define NR_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
+
+enum {
+	SHOWN_MAX = 40, /* bytes of a variable's value that a text repeats */
+	SHOWN_SIZE = SHOWN_MAX + sizeof("..."),
+};
+
+/* A field that holds a number, and the variable that overrides it. */
+struct knob {
+	const char *field;
+	const char *variable;
+	const char *advice;
+	size_t offset;
+	bool is_size;  /* size_t with a suffix; else uint32_t */
+	bool has_auto; /* ZS_IDLE_SPIN_AUTO, "auto" */
+	uint64_t min;
+	uint64_t max;
+};
+
+#define FIELD(name) .field = #name, .offset = offsetof(struct zs_config, name)
+
+static const struct knob knobs[] = {
+	{ FIELD(num_workers), .variable = "ZSYNC_WORKERS",
+	  .advice = "0 takes as many as the CPUs allow",
+	  .max = ZS_WORKERS_MAX },
+	{ FIELD(queue_depth), .variable = "ZSYNC_QUEUE_DEPTH",
+	  .advice = "256 serves most programs", .min = ZS_QUEUE_DEPTH_MIN,
+	  .max = ZS_QUEUE_DEPTH_MAX },
+	{ FIELD(green_thread_stack_size),
+	  .variable = "ZSYNC_GREEN_THREAD_STACK_SIZE",
+	  .advice = "65536 serves most programs", .is_size = true,
+	  .min = ZS_STACK_SIZE_MIN, .max = ZS_STACK_SIZE_MAX },
+	{ FIELD(max_green_threads), .variable = "ZSYNC_MAX_GREEN_THREADS",
+	  .advice = "1048576 is the default", .min = 1,
+	  .max = ZS_GREEN_THREADS_MAX },
+	{ FIELD(idle_spin_us), .variable = "ZSYNC_IDLE_SPIN_US",
+	  .advice = "0 never spins, ZS_IDLE_SPIN_AUTO or \"auto\" decides by"
+		    " the CPUs",
+	  .has_auto = true, .max = ZS_IDLE_SPIN_MAX_US },
+	{ FIELD(stack_cache), .variable = "ZSYNC_STACK_CACHE",
+	  .advice = "256 is the default", .max = ZS_GREEN_THREADS_MAX },
+};
+
+static const struct {
+	const char *variable;
+	uint32_t bit;
+} switches[] = {
+	{ "ZSYNC_PIN_WORKERS", ZS_CONFIG_PIN_WORKERS },
+	{ "ZSYNC_DUMP_ON_SIGQUIT", ZS_CONFIG_DUMP_ON_SIGQUIT },
+	{ "ZSYNC_KEEP_SIGSEGV", ZS_CONFIG_KEEP_SIGSEGV },
+};
+
+static const uint32_t known_flags = ZS_CONFIG_PIN_WORKERS |
+				    ZS_CONFIG_DUMP_ON_SIGQUIT |
+				    ZS_CONFIG_KEEP_SIGSEGV;
+
+static const char *const model_names[] = {
+	[ZS_MODEL_AUTO] = "auto",
+	[ZS_MODEL_GREEN_THREADS] = "green_threads",
+	[ZS_MODEL_THREAD_POOL] = "thread_pool",
+	[ZS_MODEL_BLOCKING] = "blocking",
+};
+
+/* --- the check --- */
+
+static uint64_t get_field(const struct zs_config *config,
+			  const struct knob *knob)
+{
+	const void *field = (const char *)config + knob->offset;
+
+	return knob->is_size ? *(const size_t *)field :
+			       *(const uint32_t *)field;
+}
+
+static void set_field(struct zs_config *config, const struct knob *knob,
+		      uint64_t value)
+{
+	void *field = (char *)config + knob->offset;
+
+	if (knob->is_size)
+		*(size_t *)field = (size_t)value;
+	else
+		*(uint32_t *)field = (uint32_t)value;
+}
+
+static bool in_range(const struct knob *knob, uint64_t value)
+{
+	return value >= knob->min && value <= knob->max;
+}
+
+/* May the fields be touched at all? */
+static int check_size(const struct zs_config *config)
+{
+	if (!config)
+		return zs_explain_as(-EINVAL,
+				     "the zs_config is NULL: start from a "
+				     "preset such as zs_config_default()");
+	if (config->size != sizeof(*config))
+		return zs_explain_as(
+			-EINVAL,
+			"zs_config.size is %zu, this library knows only %zu: "
+			"start from a preset such as zs_config_default(), and "
+			"compile the program with this library's headers",
+			config->size, sizeof(*config));
+	return 0;
+}
+
+static bool is_model(enum zs_execution_model model)
+{
+	return (unsigned int)model < NR_ELEMENTS(model_names);
+}
+
+static int check_model(enum zs_execution_model model)
+{
+	if (is_model(model))
+		return 0;
+	return zs_explain_as(
+		-EINVAL,
+		"zs_config.execution_model is %d: set ZS_MODEL_AUTO, "
+		"ZS_MODEL_GREEN_THREADS, ZS_MODEL_THREAD_POOL or "
+		"ZS_MODEL_BLOCKING",
+		(int)model);
+}
+
+static int check_knob(const struct zs_config *config, const struct knob *knob)
+{
+	uint64_t value = get_field(config, knob);
+
+	if (in_range(knob, value) ||
+	    (knob->has_auto && value == ZS_IDLE_SPIN_AUTO))
+		return 0;
+	return zs_explain_as(-EINVAL,
+			     "zs_config.%s is %llu: set %llu to %llu%s"
+			     " (%s)",
+			     knob->field, (unsigned long long)value,
+			     (unsigned long long)knob->min,
+			     (unsigned long long)knob->max,
+			     knob->is_size ? " bytes" : "", knob->advice);
+}
+
+static int check_flags(uint32_t flags)
+{
+	if ((flags & ~known_flags) == 0)
+		return 0;
+	return zs_explain_as(-EINVAL,
+			     "zs_config.flags is 0x%x, of which 0x%x is "
+			     "unknown: set ZS_CONFIG_... bits only, 0x0 to "
+			     "0x%x",
+			     flags, flags & ~known_flags, known_flags);
+}
+
+/* --- the environment --- */
+
+/* NULL if it is not set, or empty. */
+static const char *get_variable(const char *variable)
+{
+	const char *value = getenv(variable);
+
+	return value && value[0] != '\0' ? value : NULL;
+}
+
+/* What a text may repeat of @value: its start, and nothing that a terminal
+ * would obey. */
+static void show_value(const char *value, char shown[SHOWN_SIZE])
+{
+	snprintf(shown, SHOWN_SIZE, "%.*s%s", SHOWN_MAX, value,
+		 strlen(value) > SHOWN_MAX ? "..." : "");
+	for (; *shown; shown++)
+		if ((unsigned char)*shown < ' ' || *shown == 0x7f)
+			*shown = '?';
+}
+
+/* By how many bits the suffix shifts, if there is one; *length, which is not 0,
+ * is then one less. */
+static unsigned int take_suffix(const char *text, size_t *length)
+{
+	switch (text[*length - 1]) {
+	case 'K':
+	case 'k':
+		--*length;
+		return 10;
+	case 'M':
+	case 'm':
+		--*length;
+		return 20;
+	case 'G':
+	case 'g':
+		--*length;
+		return 30;
+	default:
+		return 0;
+	}
+}
+
+/* Digits, and a suffix where @has_suffix: nothing else, no sign, no blanks. A
+ * number too large for *value is UINT64_MAX: no range has it. */
+static bool parse_number(const char *text, bool has_suffix, uint64_t *value)
+{
+	size_t length = strlen(text);
+	unsigned int shift = has_suffix ? take_suffix(text, &length) : 0;
+	uint64_t number = 0;
+
+	if (length == 0 || strspn(text, "0123456789") != length)
+		return false;
+	for (size_t i = 0; i < length; i++) {
+		if (number > (UINT64_MAX - 9) / 10) {
+			*value = UINT64_MAX;
+			return true;
+		}
+		number = number * 10 + (uint64_t)(text[i] - '0');
+	}
+	*value = number > UINT64_MAX >> shift ? UINT64_MAX : number << shift;
+	return true;
+}
+
+static int refuse_number(const struct knob *knob, const char *text,
+			 const char *why)
+{
+	char shown[SHOWN_SIZE];
+
+	show_value(text, shown);
+	return zs_explain_as(-EINVAL,
+			     "%s is \"%s\", %s: set %llu to %llu%s (%s), or "
+			     "unset it",
+			     knob->variable, shown, why,
+			     (unsigned long long)knob->min,
+			     (unsigned long long)knob->max,
+			     knob->is_size ? ", suffix K, M or G allowed" : "",
+			     knob->advice);
+}
+
+static int override_number(struct zs_config *config, const struct knob *knob)
+{
+	const char *text = get_variable(knob->variable);
+	uint64_t value;
+
+	if (!text)
+		return 0;
+	if (knob->has_auto && strcmp(text, "auto") == 0) {
+		set_field(config, knob, ZS_IDLE_SPIN_AUTO);
+		return 0;
+	}
+	if (!parse_number(text, knob->is_size, &value))
+		return refuse_number(knob, text, "which is no number");
+	if (!in_range(knob, value))
+		return refuse_number(knob, text, "which is out of range");
+	set_field(config, knob, value);
+	return 0;
+}
+
+static int override_model(struct zs_config *config)
+{
+	static const char variable[] = "ZSYNC_EXECUTION_MODEL";
+	const char *name = get_variable(variable);
+	char shown[SHOWN_SIZE];
+
+	if (!name ||
+	    zs_execution_model_parse(name, &config->execution_model) == 0)
+		return 0;
+	show_value(name, shown);
+	return zs_explain_as(-EINVAL,
+			     "%s is \"%s\", which is no model: set auto, "
+			     "green_threads, thread_pool or blocking, or unset "
+			     "it",
+			     variable, shown);
+}
+
+static int override_flag(struct zs_config *config, const char *variable,
+			 uint32_t bit)
+{
+	const char *text = get_variable(variable);
+	char shown[SHOWN_SIZE];
+
+	if (!text)
+		return 0;
+	if (strcmp(text, "1") == 0) {
+		config->flags |= bit;
+		return 0;
+	}
+	if (strcmp(text, "0") == 0) {
+		config->flags &= ~bit;
+		return 0;
+	}
+	show_value(text, shown);
+	return zs_explain_as(-EINVAL,
+			     "%s is \"%s\", which is neither 0 nor 1: set 1 "
+			     "for on, 0 for off, or unset it",
+			     variable, shown);
+}
+
+/* Stops at the first variable that is wrong. */
+static int override_all(struct zs_config *config)
+{
+	int ret = override_model(config);
+
+	for (size_t i = 0; ret == 0 && i < NR_ELEMENTS(knobs); i++)
+		ret = override_number(config, &knobs[i]);
+	for (size_t i = 0; ret == 0 && i < NR_ELEMENTS(switches); i++)
+		ret = override_flag(config, switches[i].variable,
+				    switches[i].bit);
+	return ret;
+}
+
+/* --- what programs call --- */
+
+ZS_PUBLIC struct zs_config zs_config_default(void)
+{
+	return zs_config_optimal();
+}
+
+ZS_PUBLIC struct zs_config zs_config_optimal(void)
+{
+	return (struct zs_config){
+		.size = sizeof(struct zs_config),
+		.execution_model = ZS_MODEL_AUTO,
+		.num_workers = 0,
+		.queue_depth = 256,
+		.green_thread_stack_size = (size_t)64 << 10,
+		.max_green_threads = 1048576,
+		.idle_spin_us = ZS_IDLE_SPIN_AUTO,
+		.stack_cache = 256,
+		.flags = 0,
+	};
+}
+
+ZS_PUBLIC struct zs_config zs_config_for_server(void)
+{
+	struct zs_config config = zs_config_optimal();
+
+	config.queue_depth = 1024;
+	config.stack_cache = 1024;
+	return config;
+}
+
+ZS_PUBLIC struct zs_config zs_config_for_cli(void)
+{
+	struct zs_config config = zs_config_optimal();
+
+	config.num_workers = 1;
+	return config;
+}
+
+ZS_PUBLIC struct zs_config zs_config_for_embedded(void)
+{
+	struct zs_config config = zs_config_optimal();
+
+	config.num_workers = 1;
+	config.queue_depth = 64;
+	config.green_thread_stack_size = (size_t)16 << 10;
+	config.stack_cache = 8;
+	return config;
+}
+
+ZS_PUBLIC int zs_config_validate(const struct zs_config *config)
+{
+	int ret = check_size(config);
+
+	if (ret < 0)
+		return ret;
+	ret = check_model(config->execution_model);
+	for (size_t i = 0; ret == 0 && i < NR_ELEMENTS(knobs); i++)
+		ret = check_knob(config, &knobs[i]);
+	return ret < 0 ? ret : check_flags(config->flags);
+}
+
+ZS_PUBLIC int zs_config_from_env(struct zs_config *config)
+{
+	struct zs_config overridden;
+	int ret = check_size(config);
+
+	if (ret < 0)
+		return ret;
+	overridden = *config;
+	ret = override_all(&overridden);
+	if (ret == 0)
+		*config = overridden;
+	return ret;
+}
+
+ZS_PUBLIC const char *zs_execution_model_name(enum zs_execution_model model)
+{
+	return is_model(model) ? model_names[model] : "unknown";
+}
+
+ZS_PUBLIC int zs_execution_model_parse(const char *name,
+				       enum zs_execution_model *model)
+{
+	char shown[SHOWN_SIZE];
+
+	for (size_t i = 0; name && i < NR_ELEMENTS(model_names); i++) {
+		if (strcmp(name, model_names[i]) != 0)
+			continue;
+		*model = (enum zs_execution_model)i;
+		return 0;
+	}
+	show_value(name ? name : "NULL", shown);
+	return zs_explain_as(-EINVAL,
+			     "\"%s\" is no execution model: give auto, "
+			     "green_threads, thread_pool or blocking",
+			     shown);
+}
