@@ -60,6 +60,13 @@ struct zs_stack *zs_stack_refill(struct zs_stack_pool *pool);
  * pages, all but the top one, back to the system. */
 void zs_stack_trim(struct zs_stack_pool *pool, struct zs_stack *stack);
 
+/* Would zs_stack_put() have to give memory back to the system? */
+static ZS_ALWAYS_INLINE bool
+zs_stack_cache_is_full(const struct zs_stack_pool *pool)
+{
+	return pool->num_free >= pool->cache;
+}
+
 static ZS_ALWAYS_INLINE struct zs_stack *
 zs_stack_get(struct zs_stack_pool *pool)
 {
@@ -75,7 +82,7 @@ zs_stack_get(struct zs_stack_pool *pool)
 static ZS_ALWAYS_INLINE void zs_stack_put(struct zs_stack_pool *pool,
 					  struct zs_stack *stack)
 {
-	if (zs_unlikely(pool->num_free >= pool->cache)) {
+	if (zs_unlikely(zs_stack_cache_is_full(pool))) {
 		zs_stack_trim(pool, stack);
 		return;
 	}

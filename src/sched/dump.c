@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The dump: every task of every runtime, as text. Called by anyone, signal
+ * handlers and panics among them, while workers go on or are stuck; so it takes
+ * no lock, allocates nothing and believes nothing. What it reads of a task may
+ * change under it (ZS_RACY); memory that it follows is never unmapped while a
+ * dump is under way.
+ */
+#include "zsync/stats.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/text.h"
+#include "sched/runtime.h"
+
+/* All runtimes. Changed under the lock; walked without. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(struct zs_runtime *) runtimes;
+/* Dumps under way. A runtime that is taken off the list waits for them. */
+static _Atomic uint32_t dumps;
+
+/* One dump. */
+struct dump {
+	int fd;
+	int result; /* the first error */
+	int64_t now_ns;
+	struct zs_text text;
+};
+
+static void flush(struct dump *dump)
+{
+	int ret = zs_text_write(&dump->text, dump->fd);
+
+	if (ret < 0 && dump->result == 0)
+		dump->result = ret;
+}
+
+static void add_named(struct dump *dump, const char *before, int64_t number,
+		      const char *after)
+{
+	zs_text_add(&dump->text, before);
+	zs_text_add_number(&dump->text, number);
+	zs_text_add(&dump->text, after);
+}
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+	/* relaxed: a number to look at. */
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* --- tasks --- */
+
+static ZS_RACY void add_wait(struct dump *dump, const struct zs_task *task)
+{
+	const struct zs_wait_type *wait = task->wait;
+	struct zs_worker *worker = task->worker;
+
+	if (worker->current == task) {
+		zs_text_add(&dump->text, "running");
+		return;
+	}
+	if (!wait) {
+		zs_text_add(&dump->text, "ready");
+		return;
+	}
+	zs_text_add(&dump->text, wait->cancel ? "waits for " :
+						"waits, uncancellable, for ");
+	wait->describe(task->waits_on, &dump->text);
+	zs_text_add(&dump->text, " since ");
+	zs_text_add_duration(&dump->text, dump->now_ns - task->parked_ns);
+}
+
+static ZS_RACY void add_reason(struct dump *dump, struct zs_scope *scope)
+{
+	int reason;
+
+	if (!scope)
+		return;
+	/* relaxed: a word to look at. */
+	reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
+	if (reason == ZS_CANCEL_NONE)
+		return;
+	zs_text_add(&dump->text, ", cancelled (");
+	zs_text_add(&dump->text, zs_cancel_reason_name(reason));
+	zs_text_add(&dump->text, ")");
+}
+
+static ZS_RACY void add_parent(struct dump *dump, const struct zs_task *task)
+{
+	struct zs_scope *nursery = task->nursery;
+	struct zs_task *opener = nursery ? nursery->opener : NULL;
+
+	if (opener)
+		add_named(dump, ", nursery of task ", (int64_t)opener->id, "");
+	else
+		zs_text_add(&dump->text, ", spawned into the runtime");
+}
+
+static ZS_RACY void add_stack(struct dump *dump, const struct zs_task *task)
+{
+	const struct zs_stack *stack = task->stack;
+
+	if (!stack)
+		return;
+	zs_text_add(&dump->text, ", stack ");
+	zs_text_add_hex(&dump->text, (uintptr_t)stack->base);
+	zs_text_add(&dump->text, ", ");
+	zs_text_add_size(&dump->text, zs_stack_resident(stack));
+	zs_text_add(&dump->text, " touched");
+}
+
+static ZS_RACY void add_name(struct dump *dump, const struct zs_task *task)
+{
+	char name[ZS_TASK_NAME_MAX + 1];
+	size_t i;
+
+	for (i = 0; i < ZS_TASK_NAME_MAX && task->name[i]; i++)
+		name[i] = task->name[i];
+	name[i] = '\0';
+	if (i == 0)
+		return;
+	zs_text_add(&dump->text, " \"");
+	zs_text_add(&dump->text, name);
+	zs_text_add(&dump->text, "\"");
+}
+
+static ZS_RACY void dump_task(void *object, void *arg)
+{
+	const struct zs_task *task = object;
+	struct dump *dump = arg;
+	uint8_t state = task->state;
+
+	if (state == ZS_TASK_FREE)
+		return;
+	add_named(dump, "  task ", (int64_t)task->id, "");
+	add_name(dump, task);
+	zs_text_add(&dump->text, ": ");
+	if (state == ZS_TASK_STARTED) {
+		add_wait(dump, task);
+		add_named(dump, ", worker ", task->worker->index, "");
+	} else {
+		zs_text_add(&dump->text, state == ZS_TASK_UNSTARTED ?
+						 "not started" :
+						 "ended");
+	}
+	add_parent(dump, task);
+	add_reason(dump, task->scope);
+	add_stack(dump, task);
+	zs_text_add(&dump->text, "\n");
+	flush(dump);
+}
+
+/* --- workers, runtimes --- */
+
+static ZS_RACY void add_activity(struct dump *dump, struct zs_worker *worker)
+{
+	struct zs_task *current = worker->current;
+
+	if (current)
+		add_named(dump, "runs task ", (int64_t)current->id, "");
+	/* relaxed: a word to look at. */
+	else if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed))
+		zs_text_add(&dump->text, "sleeps");
+	else
+		zs_text_add(&dump->text, "in its loop");
+	zs_text_add(&dump->text, ", turn begun ");
+	zs_text_add_duration(&dump->text, dump->now_ns - worker->now_ns);
+	zs_text_add(&dump->text, " ago");
+}
+
+static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
+{
+	struct zs_worker_counters *tasks = &worker->counters;
+	struct zs_engine_counters *ops = &worker->engine->counters;
+
+	add_named(dump, " worker ", worker->index, "");
+	add_named(dump, " (thread ", worker->thread_id, "): ");
+	add_activity(dump, worker);
+	add_named(dump, ", ", worker->num_ready, " ready");
+	add_named(dump, ", ", zs_deque_size(&worker->unstarted),
+		  " not started");
+	add_named(dump, ", ", (int64_t)(get(&tasks->started) -
+					get(&tasks->ended)),
+		  " alive");
+	add_named(dump, ", ", (int64_t)(get(&ops->submitted) -
+					get(&ops->completed)),
+		  " operations in flight");
+	add_named(dump, ", ", (int64_t)worker->wheel.num_armed, " timers\n");
+	flush(dump);
+}
+
+static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
+{
+	uint32_t i;
+
+	add_named(dump, "zsync: runtime of ", runtime->num_workers,
+		  runtime->num_workers == 1 ? " worker, " : " workers, ");
+	zs_text_add(&dump->text, zs_execution_model_name(runtime->model));
+	zs_text_add(&dump->text, "\n");
+	flush(dump);
+	for (i = 0; i < runtime->num_workers; i++)
+		dump_worker(dump, &runtime->workers[i]);
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_slab_walk(&runtime->workers[i].tasks, dump_task, dump);
+	zs_slab_walk(&runtime->foreign_tasks, dump_task, dump);
+}
+
+/* seq_cst, both: a dump counts itself, then looks at the list; a removal takes
+ * the runtime off the list, then looks at the count. One sees the other. */
+static void begin_dump(void)
+{
+	atomic_fetch_add_explicit(&dumps, 1, memory_order_seq_cst);
+}
+
+static void end_dump(void)
+{
+	if (atomic_fetch_sub_explicit(&dumps, 1, memory_order_seq_cst) == 1)
+		syscall(SYS_futex, &dumps, FUTEX_WAKE_PRIVATE, INT_MAX, NULL,
+			NULL, 0);
+}
+
+ZS_PUBLIC int zs_dump(int fd)
+{
+	struct dump dump = { .fd = fd, .now_ns = zs_clock_ns() };
+	int saved_errno = errno;
+	struct zs_runtime *runtime;
+
+	zs_text_init(&dump.text);
+	begin_dump();
+	runtime = atomic_load_explicit(&runtimes, memory_order_seq_cst);
+	if (!runtime) {
+		zs_text_add(&dump.text, "zsync: no runtime\n");
+		flush(&dump);
+	}
+	while (runtime) {
+		dump_runtime(&dump, runtime);
+		/* acquire: pairs with the store in zs_dump_add_runtime(). */
+		runtime = atomic_load_explicit(&runtime->next,
+					       memory_order_acquire);
+	}
+	end_dump();
+	errno = saved_errno;
+	return dump.result;
+}
+
+/* --- the list --- */
+
+static void dump_panicking_thread(int fd)
+{
+	if (zs_worker_self)
+		zs_dump(fd);
+}
+
+void zs_dump_add_runtime(struct zs_runtime *runtime)
+{
+	pthread_mutex_lock(&lock);
+	zs_panic_state = dump_panicking_thread;
+	/* relaxed: changed only under the lock. */
+	atomic_init(&runtime->next,
+		    atomic_load_explicit(&runtimes, memory_order_relaxed));
+	/* seq_cst: publishes the runtime; see begin_dump(). */
+	atomic_store_explicit(&runtimes, runtime, memory_order_seq_cst);
+	pthread_mutex_unlock(&lock);
+}
+
+static void await_dumps(void)
+{
+	uint32_t count;
+
+	for (;;) {
+		count = atomic_load_explicit(&dumps, memory_order_seq_cst);
+		if (count == 0)
+			return;
+		syscall(SYS_futex, &dumps, FUTEX_WAIT_PRIVATE, count, NULL,
+			NULL, 0);
+	}
+}
+
+void zs_dump_remove_runtime(struct zs_runtime *runtime)
+{
+	_Atomic(struct zs_runtime *) *link = &runtimes;
+	struct zs_runtime *other;
+
+	pthread_mutex_lock(&lock);
+	/* relaxed: changed only under the lock. */
+	for (;;) {
+		other = atomic_load_explicit(link, memory_order_relaxed);
+		if (!other || other == runtime)
+			break;
+		link = &other->next;
+	}
+	ZS_ASSERT(other);
+	/* seq_cst: see begin_dump(). */
+	atomic_store_explicit(link,
+			      atomic_load_explicit(&runtime->next,
+						   memory_order_relaxed),
+			      memory_order_seq_cst);
+	pthread_mutex_unlock(&lock);
+	await_dumps();
+}
+
+void zs_dump_forget_runtimes(void)
+{
+	/* relaxed: a forked child has one thread. The lock may have been held
+	 * by one that is gone. */
+	atomic_store_explicit(&runtimes, NULL, memory_order_relaxed);
+	atomic_store_explicit(&dumps, 0, memory_order_relaxed);
+	lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+}

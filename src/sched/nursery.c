@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* Nurseries, as the public header has them: handles of scopes that hold tasks.
+ * The scope does the work. */
+#include "zsync/nursery.h"
+
+#include <errno.h>
+
+#include "base/explain.h"
+#include "sched/scope.h"
+#include "sched/spawn.h"
+#include "sched/worker.h"
+
+ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
+			      const struct zs_nursery_options *options)
+{
+	struct zs_task *task = zs_worker_task();
+	int64_t deadline_ns = ZS_NEVER;
+	struct zs_scope *scope;
+
+	if (!task)
+		return -EPERM;
+	if (!nursery)
+		return -EINVAL;
+	if (options && options->flags & ~(uint32_t)ZS_NURSERY_PINNED)
+		return zs_explain_as(-EINVAL,
+				     "zs_nursery_options.flags: 0x%x is no flag",
+				     options->flags);
+	if (options && options->deadline_ns != 0)
+		deadline_ns = options->deadline_ns;
+	scope = zs_scope_open(task, deadline_ns);
+	if (!scope)
+		return -ENOMEM;
+	scope->is_nursery = true;
+	scope->is_pinned = options && options->flags & ZS_NURSERY_PINNED;
+	nursery->scope = scope;
+	/* relaxed: this thread is the only writer. */
+	nursery->generation = atomic_load_explicit(&scope->generation,
+						   memory_order_relaxed);
+	return 0;
+}
+
+/* Where the nursery is this worker's, its handle is checked by a plain look: who
+ * closes it runs on this thread. */
+static ZS_ALWAYS_INLINE int spawn_into(struct zs_nursery nursery,
+				       const struct zs_spawn *spawn)
+{
+	struct zs_scope *scope = nursery.scope;
+
+	if (zs_likely(scope && scope->worker == zs_worker_self)) {
+		/* relaxed: this thread is the only writer. */
+		if (atomic_load_explicit(&scope->generation,
+					 memory_order_relaxed) !=
+		    nursery.generation)
+			return -ESTALE;
+		return zs_spawn_here(scope->worker, scope, spawn);
+	}
+	return zs_spawn_remotely(scope, nursery.generation, spawn);
+}
+
+ZS_PUBLIC int zs_nursery_spawn(struct zs_nursery nursery, zs_task_fn *fn,
+			       void *arg)
+{
+	const struct zs_spawn spawn = { .fn = fn, .arg = arg };
+
+	if (!fn)
+		return -EINVAL;
+	return spawn_into(nursery, &spawn);
+}
+
+ZS_PUBLIC int zs_nursery_spawn_copy(struct zs_nursery nursery, zs_task_fn *fn,
+				    const void *args, size_t size)
+{
+	const struct zs_spawn spawn = {
+		.fn = fn,
+		.copy = args,
+		.copy_size = size,
+	};
+	int ret = zs_spawn_check(&spawn);
+
+	if (ret < 0)
+		return ret;
+	return spawn_into(nursery, &spawn);
+}
+
+ZS_PUBLIC int zs_nursery_cancel(struct zs_nursery nursery)
+{
+	return zs_scope_ask_cancel(nursery.scope, nursery.generation,
+				   ZS_CANCEL_REQUESTED);
+}
+
+ZS_PUBLIC int zs_nursery_wait(struct zs_nursery nursery)
+{
+	struct zs_task *task = zs_worker_task();
+	int ret;
+
+	if (!task)
+		return -EPERM;
+	ret = zs_scope_check_opener(nursery.scope, nursery.generation, task);
+	if (ret < 0)
+		return ret;
+	return zs_scope_close(task, nursery.scope);
+}

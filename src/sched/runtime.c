@@ -1,0 +1,613 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runtimes: making one, setting its workers off, ending it. Called by foreign
+ * threads; zs_run() makes the calling thread worker 0.
+ */
+#include "sched/runtime.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/assert.h"
+#include "base/explain.h"
+#include "sched/cpus.h"
+#include "sched/spawn.h"
+
+enum {
+	/* Explicit, because musl's default is 128 KiB; our own calls need a
+	 * tenth of it. */
+	THREAD_STACK_SIZE = 512 << 10,
+	/* With a CPU to spare; it halves a lone round trip (measured). */
+	IDLE_SPIN_US = 20,
+	CREDIT_STEP_MOST = 1024,
+	CREDIT_SHARE = 64, /* of the limit, by worker and step */
+};
+
+/* --- fork --- */
+
+static _Atomic uint32_t fork_count;
+static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
+
+/* The child's only thread is no worker, wherever its parent was. */
+static void on_fork_in_child(void)
+{
+	/* relaxed: the child has one thread. */
+	atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
+	zs_worker_self = NULL;
+	zs_dump_forget_runtimes();
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, on_fork_in_child);
+}
+
+uint32_t zs_runtime_fork_count(void)
+{
+	/* relaxed: changed only where no other thread is. */
+	return atomic_load_explicit(&fork_count, memory_order_relaxed);
+}
+
+static bool has_forked(const struct zs_runtime *runtime)
+{
+	return runtime->fork_count != zs_runtime_fork_count();
+}
+
+/* --- credits --- */
+
+int64_t zs_runtime_take_credits(struct zs_runtime *runtime, int64_t wanted)
+{
+	/* relaxed: a number of tasks publishes nothing. */
+	int64_t had = atomic_load_explicit(&runtime->credits,
+					   memory_order_relaxed);
+	int64_t taken;
+
+	do {
+		taken = had < wanted ? had : wanted;
+		if (taken <= 0)
+			return 0;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&runtime->credits, &had, had - taken, memory_order_relaxed,
+		memory_order_relaxed));
+	return taken;
+}
+
+void zs_runtime_give_credits(struct zs_runtime *runtime, int64_t number)
+{
+	/* relaxed: as above. */
+	atomic_fetch_add_explicit(&runtime->credits, number,
+				  memory_order_relaxed);
+}
+
+/* --- create --- */
+
+static int take_config(struct zs_runtime *runtime,
+		       const struct zs_config *config)
+{
+	uint32_t allowed;
+	int ret;
+
+	runtime->config = config ? *config : zs_config_default();
+	ret = zs_config_validate(&runtime->config);
+	if (ret == 0)
+		ret = zs_config_from_env(&runtime->config);
+	if (ret < 0)
+		return ret;
+	zs_cpus_init(&runtime->cpus);
+	allowed = zs_cpus_allowed(&runtime->cpus);
+	if (runtime->config.num_workers == 0)
+		runtime->config.num_workers = allowed;
+	if (runtime->config.idle_spin_us == ZS_IDLE_SPIN_AUTO)
+		runtime->config.idle_spin_us = allowed > 1 ? IDLE_SPIN_US : 0;
+	return 0;
+}
+
+static int choose_model(struct zs_runtime *runtime)
+{
+	int ret;
+
+	if (zs_task_has_shadow_stack())
+		return zs_explain_as(
+			-EOPNOTSUPP,
+			"this thread has a shadow stack, which tasks cannot "
+			"switch: run with GLIBC_TUNABLES=glibc.cpu.hwcaps="
+			"-SHSTK, or link without -z shstk");
+	ret = zs_kernel_probe(&runtime->kernel);
+	if (ret < 0)
+		return ret;
+	return zs_engine_choose(runtime->config.execution_model,
+				&runtime->kernel, &runtime->model,
+				runtime->model_reason,
+				sizeof(runtime->model_reason));
+}
+
+/* So small a step that the others' credits, which nobody else can spawn with,
+ * are a few per cent of the limit. */
+static void share_credits(struct zs_runtime *runtime)
+{
+	int64_t limit = runtime->config.max_green_threads;
+	int64_t step = limit / ((int64_t)CREDIT_SHARE * runtime->num_workers);
+
+	if (runtime->num_workers == 1 || step > CREDIT_STEP_MOST)
+		step = CREDIT_STEP_MOST;
+	runtime->credit_step = step > 0 ? step : 1;
+	atomic_init(&runtime->credits, limit);
+}
+
+static int make_workers(struct zs_runtime *runtime)
+{
+	size_t size = runtime->num_workers * sizeof(struct zs_worker);
+	uint32_t i;
+	int ret;
+
+	runtime->workers = aligned_alloc(ZS_CACHE_LINE, size);
+	if (!runtime->workers)
+		return zs_explain_as(-ENOMEM, "no memory for %u workers",
+				     runtime->num_workers);
+	for (i = 0; i < runtime->num_workers; i++) {
+		ret = zs_worker_init(&runtime->workers[i], runtime, i);
+		if (ret < 0)
+			goto fini;
+	}
+	return 0;
+fini:
+	while (i > 0)
+		zs_worker_fini(&runtime->workers[--i]);
+	free(runtime->workers);
+	return ret;
+}
+
+static void init_lock(struct zs_runtime *runtime)
+{
+	pthread_condattr_t attributes;
+
+	pthread_mutex_init(&runtime->lock, NULL);
+	pthread_condattr_init(&attributes);
+	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	pthread_cond_init(&runtime->changed, &attributes);
+	pthread_condattr_destroy(&attributes);
+}
+
+static int fill_runtime(struct zs_runtime *runtime,
+			const struct zs_config *config)
+{
+	int ret = take_config(runtime, config);
+
+	if (ret == 0)
+		ret = choose_model(runtime);
+	if (ret < 0)
+		return ret;
+	runtime->fork_count = zs_runtime_fork_count();
+	runtime->num_workers = runtime->config.num_workers;
+	runtime->next_foreign_id = runtime->num_workers + 1;
+	zs_slab_init(&runtime->foreign_tasks, sizeof(struct zs_task));
+	share_credits(runtime);
+	return make_workers(runtime);
+}
+
+ZS_PUBLIC int zs_runtime_create(struct zs_runtime **created,
+				const struct zs_config *config)
+{
+	struct zs_runtime *runtime;
+	int ret;
+
+	if (!created)
+		return zs_explain_as(-EINVAL, "zs_runtime_create: no place for "
+					      "the runtime was given");
+	pthread_once(&fork_once, watch_forks);
+	runtime = aligned_alloc(ZS_CACHE_LINE, sizeof(*runtime));
+	if (!runtime)
+		return zs_explain_as(-ENOMEM, "no memory for a runtime");
+	memset(runtime, 0, sizeof(*runtime));
+	ret = fill_runtime(runtime, config);
+	if (ret < 0) {
+		free(runtime);
+		return ret;
+	}
+	init_lock(runtime);
+	zs_dump_add_runtime(runtime);
+	*created = runtime;
+	return 0;
+}
+
+/* --- the workers' threads --- */
+
+static void note_entered(struct zs_worker *worker, int result)
+{
+	struct zs_runtime *runtime = worker->runtime;
+
+	pthread_mutex_lock(&runtime->lock);
+	worker->enter_result = result;
+	if (result < 0)
+		strncpy(worker->enter_text, zs_explain(result),
+			sizeof(worker->enter_text) - 1);
+	runtime->workers_started++;
+	pthread_cond_broadcast(&runtime->changed);
+	pthread_mutex_unlock(&runtime->lock);
+}
+
+static void note_left(struct zs_runtime *runtime)
+{
+	pthread_mutex_lock(&runtime->lock);
+	runtime->workers_left--;
+	pthread_cond_broadcast(&runtime->changed);
+	pthread_mutex_unlock(&runtime->lock);
+}
+
+static void *thread_main(void *arg)
+{
+	struct zs_worker *worker = arg;
+	int ret = zs_worker_enter(worker);
+
+	note_entered(worker, ret);
+	if (ret == 0) {
+		zs_worker_loop(worker);
+		zs_worker_leave(worker);
+	}
+	note_left(worker->runtime);
+	return NULL;
+}
+
+/* A thread inherits the mask of the one that makes it: so no signal finds it
+ * unmasked. */
+static int make_thread(struct zs_worker *worker)
+{
+	struct zs_runtime *runtime = worker->runtime;
+	pthread_attr_t attributes;
+	sigset_t all, old;
+	int ret;
+
+	sigfillset(&all);
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, THREAD_STACK_SIZE);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret = pthread_create(&worker->thread, &attributes, thread_main, worker);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attributes);
+	if (ret != 0)
+		return zs_explain_as(-ret,
+				     "the thread of worker %u of %u could not "
+				     "be made: lower num_workers or raise "
+				     "RLIMIT_NPROC (ulimit -u)",
+				     worker->index, runtime->num_workers);
+	worker->has_thread = true;
+	pthread_mutex_lock(&runtime->lock);
+	runtime->workers_left++;
+	pthread_mutex_unlock(&runtime->lock);
+	return 0;
+}
+
+static void tell_to_quit(struct zs_runtime *runtime)
+{
+	uint32_t i;
+
+	for (i = 0; i < runtime->num_workers; i++) {
+		/* seq_cst: the partner of fall_asleep()'s flag, as a post. */
+		atomic_store_explicit(&runtime->workers[i].must_quit, true,
+				      memory_order_seq_cst);
+		zs_worker_wake(&runtime->workers[i]);
+	}
+}
+
+static void join_threads(struct zs_runtime *runtime)
+{
+	uint32_t i;
+
+	for (i = 0; i < runtime->num_workers; i++) {
+		if (!runtime->workers[i].has_thread)
+			continue;
+		pthread_join(runtime->workers[i].thread, NULL);
+		runtime->workers[i].has_thread = false;
+	}
+}
+
+/* Waits until the first @number that have threads have entered or failed to. */
+static int await_entered(struct zs_runtime *runtime, uint32_t number)
+{
+	uint32_t i;
+	int ret = 0;
+
+	pthread_mutex_lock(&runtime->lock);
+	while (runtime->workers_started < number)
+		pthread_cond_wait(&runtime->changed, &runtime->lock);
+	for (i = 0; i < runtime->num_workers && ret == 0; i++) {
+		ret = runtime->workers[i].enter_result;
+		if (ret < 0)
+			zs_explain_as(ret, "worker %u: %s", i,
+				      runtime->workers[i].enter_text);
+	}
+	pthread_mutex_unlock(&runtime->lock);
+	return ret;
+}
+
+/* Threads for the workers from @first on. On an error none is left. */
+static int start_threads(struct zs_runtime *runtime, uint32_t first)
+{
+	uint32_t i;
+	int made = 0, entered;
+
+	zs_scope_init_root(&runtime->root, &runtime->workers[0]);
+	for (i = first; i < runtime->num_workers && made == 0; i++)
+		made = make_thread(&runtime->workers[i]);
+	if (made < 0)
+		i--;
+	entered = await_entered(runtime, i - first);
+	if (made == 0 && entered == 0)
+		return 0;
+	tell_to_quit(runtime);
+	join_threads(runtime);
+	return made < 0 ? made : entered;
+}
+
+/* --- start, spawn, stop --- */
+
+static int phase_of(struct zs_runtime *runtime)
+{
+	/* acquire: pairs with set_phase(). */
+	return atomic_load_explicit(&runtime->phase, memory_order_acquire);
+}
+
+static void set_phase(struct zs_runtime *runtime, enum zs_runtime_phase phase)
+{
+	/* release: publishes the root to spawns. */
+	atomic_store_explicit(&runtime->phase, phase, memory_order_release);
+}
+
+static int start(struct zs_runtime *runtime, uint32_t first)
+{
+	int ret;
+
+	if (phase_of(runtime) != ZS_RUNTIME_CREATED)
+		return zs_explain_as(-EALREADY, "the runtime was started "
+						"before");
+	ret = zs_signals_acquire(&runtime->config);
+	if (ret < 0)
+		return ret;
+	ret = start_threads(runtime, first);
+	set_phase(runtime, ret < 0 ? ZS_RUNTIME_STOPPED : ZS_RUNTIME_RUNNING);
+	if (ret < 0)
+		zs_signals_release(&runtime->config);
+	return ret;
+}
+
+ZS_PUBLIC int zs_runtime_start(struct zs_runtime *runtime)
+{
+	if (!runtime)
+		return -EINVAL;
+	if (has_forked(runtime))
+		return -EPERM;
+	return start(runtime, 0);
+}
+
+static int spawn_into_root(struct zs_runtime *runtime,
+			   const struct zs_spawn *spawn)
+{
+	int ret = zs_spawn_check(spawn);
+
+	if (ret < 0 || !runtime)
+		return -EINVAL;
+	if (has_forked(runtime))
+		return -EPERM;
+	if (phase_of(runtime) != ZS_RUNTIME_RUNNING)
+		return zs_explain_as(-ESTALE, "the runtime is not running");
+	return zs_spawn_remotely(&runtime->root, 0, spawn);
+}
+
+ZS_PUBLIC int zs_runtime_spawn(struct zs_runtime *runtime, zs_task_fn *fn,
+			       void *arg)
+{
+	const struct zs_spawn spawn = { .fn = fn, .arg = arg };
+
+	return spawn_into_root(runtime, &spawn);
+}
+
+ZS_PUBLIC int zs_runtime_spawn_copy(struct zs_runtime *runtime, zs_task_fn *fn,
+				    const void *args, size_t size)
+{
+	const struct zs_spawn spawn = {
+		.fn = fn,
+		.copy = args,
+		.copy_size = size,
+	};
+
+	if (size > ZS_SPAWN_COPY_MAX)
+		return -E2BIG;
+	return spawn_into_root(runtime, &spawn);
+}
+
+/* The root's count is zero now; that it stays so is for the closing of the root
+ * to settle, after which nothing can be spawned. */
+void zs_runtime_root_idle(struct zs_runtime *runtime)
+{
+	if (!runtime->ends_when_idle &&
+	    phase_of(runtime) != ZS_RUNTIME_STOPPING)
+		return;
+	if (zs_scope_close_root(&runtime->root))
+		tell_to_quit(runtime);
+}
+
+/* Under the lock. False at the deadline. */
+static bool await_threads(struct zs_runtime *runtime, int64_t deadline_ns)
+{
+	struct timespec deadline = {
+		.tv_sec = deadline_ns / ZS_SECOND,
+		.tv_nsec = deadline_ns % ZS_SECOND,
+	};
+
+	while (runtime->workers_left > 0 || runtime->is_joining) {
+		int ret;
+
+		if (deadline_ns == ZS_NEVER)
+			ret = pthread_cond_wait(&runtime->changed,
+						&runtime->lock);
+		else
+			ret = pthread_cond_timedwait(&runtime->changed,
+						     &runtime->lock, &deadline);
+		if (ret == ETIMEDOUT)
+			return false;
+	}
+	return true;
+}
+
+/* Under the lock, which is let go of meanwhile. */
+static void finish(struct zs_runtime *runtime)
+{
+	runtime->is_joining = true;
+	pthread_mutex_unlock(&runtime->lock);
+	join_threads(runtime);
+	zs_signals_release(&runtime->config);
+	pthread_mutex_lock(&runtime->lock);
+	runtime->is_joining = false;
+	set_phase(runtime, ZS_RUNTIME_STOPPED);
+	pthread_cond_broadcast(&runtime->changed);
+}
+
+static void ask_to_stop(struct zs_runtime *runtime)
+{
+	if (phase_of(runtime) != ZS_RUNTIME_RUNNING)
+		return;
+	set_phase(runtime, ZS_RUNTIME_STOPPING);
+	zs_scope_ask_cancel(&runtime->root, 0, ZS_CANCEL_STOPPING);
+}
+
+ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
+{
+	bool ended;
+
+	if (!runtime || deadline_ns < 0)
+		return -EINVAL;
+	if (has_forked(runtime))
+		return -EPERM;
+	if (zs_worker_self && zs_worker_self->runtime == runtime)
+		return zs_explain_as(-EDEADLK, "a task cannot stop the runtime "
+					       "that it runs in: return, or "
+					       "cancel its nursery");
+	pthread_mutex_lock(&runtime->lock);
+	if (phase_of(runtime) == ZS_RUNTIME_CREATED)
+		set_phase(runtime, ZS_RUNTIME_STOPPED);
+	ask_to_stop(runtime);
+	ended = await_threads(runtime, deadline_ns);
+	if (ended && phase_of(runtime) != ZS_RUNTIME_STOPPED)
+		finish(runtime);
+	pthread_mutex_unlock(&runtime->lock);
+	return ended ? 0 : -ETIMEDOUT;
+}
+
+static void destroy(struct zs_runtime *runtime)
+{
+	uint32_t i;
+
+	zs_dump_remove_runtime(runtime);
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_worker_fini(&runtime->workers[i]);
+	free(runtime->workers);
+	zs_slab_fini(&runtime->foreign_tasks);
+	pthread_cond_destroy(&runtime->changed);
+	pthread_mutex_destroy(&runtime->lock);
+	free(runtime);
+}
+
+ZS_PUBLIC int zs_runtime_destroy(struct zs_runtime *runtime)
+{
+	int phase;
+
+	if (!runtime)
+		return 0;
+	if (has_forked(runtime))
+		return -EPERM;
+	phase = phase_of(runtime);
+	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
+		return zs_explain_as(-EBUSY, "the runtime runs: call "
+					     "zs_runtime_stop() first");
+	destroy(runtime);
+	return 0;
+}
+
+/* --- run --- */
+
+/* On the stack of zs_run(). */
+struct first_task {
+	zs_task_fn *fn;
+	void *arg;
+	int result;
+};
+
+static int run_first_task(void *arg)
+{
+	struct first_task *first = arg;
+
+	first->result = first->fn(first->arg);
+	return first->result;
+}
+
+static int run_as_worker_0(struct zs_runtime *runtime, zs_task_fn *fn,
+			   void *arg)
+{
+	struct first_task first = { .fn = fn, .arg = arg };
+	const struct zs_spawn spawn = {
+		.fn = run_first_task,
+		.arg = &first,
+		.keep_here = true,
+	};
+	int ret = zs_spawn_remotely(&runtime->root, 0, &spawn);
+
+	if (ret < 0) {
+		zs_runtime_root_idle(runtime);
+		first.result = ret;
+	}
+	zs_worker_loop(&runtime->workers[0]);
+	return first.result;
+}
+
+ZS_PUBLIC int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg)
+{
+	struct zs_runtime *runtime;
+	int ret;
+
+	if (zs_worker_self)
+		return zs_explain_as(-EPERM, "zs_run() inside a task: spawn "
+					     "into a nursery instead");
+	if (!fn)
+		return zs_explain_as(-EINVAL, "zs_run: no function was given");
+	ret = zs_runtime_create(&runtime, config);
+	if (ret < 0)
+		return ret;
+	runtime->ends_when_idle = true;
+	ret = start(runtime, 1);
+	if (ret < 0)
+		goto destroy;
+	ret = zs_worker_enter(&runtime->workers[0]);
+	if (ret < 0) {
+		tell_to_quit(runtime);
+	} else {
+		ret = run_as_worker_0(runtime, fn, arg);
+		zs_worker_leave(&runtime->workers[0]);
+	}
+	join_threads(runtime);
+	zs_signals_release(&runtime->config);
+destroy:
+	destroy(runtime);
+	return ret;
+}
+
+ZS_PUBLIC int zs_runtime_info(const struct zs_runtime *runtime,
+			      struct zs_runtime_info *info)
+{
+	if (!info)
+		return -EINVAL;
+	if (!runtime && !zs_worker_task())
+		return -EPERM;
+	if (!runtime)
+		runtime = zs_worker_self->runtime;
+	*info = (struct zs_runtime_info){
+		.execution_model = runtime->model,
+		.model_name = zs_execution_model_name(runtime->model),
+		.model_reason = runtime->model_reason,
+		.num_workers = runtime->num_workers,
+		.queue_depth = runtime->workers[0].engine->queue_depth,
+		.green_thread_stack_size = runtime->workers[0].stacks.stack_size,
+	};
+	return 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: MIT */
+/* Runtime: the workers that belong together. For the rest of the scheduler. */
+#ifndef ZS_SCHED_RUNTIME_H
+#define ZS_SCHED_RUNTIME_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/probe.h"
+#include "mem/slab.h"
+#include "sched/cpus.h"
+#include "sched/scope.h"
+#include "sched/worker.h"
+#include "zsync/config.h"
+#include "zsync/runtime.h"
+
+enum zs_runtime_phase {
+	ZS_RUNTIME_CREATED,
+	ZS_RUNTIME_RUNNING,
+	ZS_RUNTIME_STOPPING, /* asked to end: the root is cancelled */
+	ZS_RUNTIME_STOPPED,  /* its threads have been joined */
+};
+
+struct zs_runtime {
+	/* Constant from create on. */
+	struct zs_config config; /* as it is in force */
+	struct zs_cpus cpus;
+	struct zs_kernel kernel;
+	enum zs_execution_model model;
+	char model_reason[160];
+	uint32_t num_workers;
+	struct zs_worker *workers;
+	/* Tasks that workers take from the runtime, and give back, at once. */
+	int64_t credit_step;
+	/* The program that forked has another number than its child. */
+	uint32_t fork_count;
+
+	/* Ends by itself when the root has no task left. Else: when stopped. */
+	bool ends_when_idle;
+	struct zs_scope root;
+
+	/* Tasks that may still be spawned, but for workers' credits. */
+	_Atomic int64_t credits;
+	_Atomic uint32_t next_worker; /* to whom a foreign spawn goes */
+
+	pthread_mutex_t lock; /* of what follows */
+	pthread_cond_t changed;
+	/* Read without the lock by spawns, which the root then checks. */
+	_Atomic int phase; /* enum zs_runtime_phase */
+	uint32_t workers_started; /* have entered, or failed to */
+	uint32_t workers_left;	  /* have a thread and have not ended */
+	bool is_joining;
+	struct zs_slab foreign_tasks; /* spawned by threads that run no task */
+	uint64_t next_foreign_id;
+
+	_Atomic(struct zs_runtime *) next; /* in the list of all; see dump.c */
+};
+
+/* Worker 0's thread: the root has no task left. */
+void zs_runtime_root_idle(struct zs_runtime *runtime);
+
+/* Any thread. Takes up to @wanted credits; how many, 0 if there are none. */
+int64_t zs_runtime_take_credits(struct zs_runtime *runtime, int64_t wanted);
+void zs_runtime_give_credits(struct zs_runtime *runtime, int64_t number);
+
+/* How often this process has been a child of fork(). Any thread. */
+uint32_t zs_runtime_fork_count(void);
+
+/* dump.c keeps the list of runtimes, for signal handlers too. */
+void zs_dump_add_runtime(struct zs_runtime *runtime);
+/* Returns when no dump reads it any more. */
+void zs_dump_remove_runtime(struct zs_runtime *runtime);
+/* In a forked child: forgets them all. */
+void zs_dump_forget_runtimes(void);
+
+/* signals.c. Any thread: the process's handlers that @config asks for, from the
+ * first runtime that does to the last. 0 or a negative errno, explained. */
+int zs_signals_acquire(const struct zs_config *config);
+void zs_signals_release(const struct zs_config *config);
+/* On the worker's thread: the mask, and a stack that handlers run on. */
+int zs_signals_enter_thread(struct zs_worker *worker);
+void zs_signals_leave_thread(struct zs_worker *worker);
+
+#endif

@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scopes: opening, closing, counting tasks, cancelling. Called by nursery.c,
+ * cancel.c, the spawning and ending of tasks, and the worker's loop for the
+ * messages that other threads send.
+ *
+ * A cancel visits what is below one task at a time, through a list that is
+ * linked in the tasks, so that a deep tree costs no stack.
+ */
+#include "sched/scope.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/text.h"
+#include "sched/runtime.h"
+#include "sched/spawn.h"
+#include "sched/worker.h"
+
+/* --- the word --- */
+
+static int64_t balance_of(uint64_t state)
+{
+	return (int64_t)state >> ZS_SCOPE_BALANCE_SHIFT;
+}
+
+static bool is_open_as(uint64_t state, uint64_t generation)
+{
+	return (state & ZS_SCOPE_OPEN) &&
+	       (uint32_t)(state >> ZS_SCOPE_GENERATION_SHIFT) ==
+		       (uint32_t)generation;
+}
+
+/* Without a handle's check, by the scope's own worker or by who knows that it
+ * is open. relaxed: whoever acts on it does so by compare-exchange. */
+static ZS_ALWAYS_INLINE uint64_t state_of(const struct zs_scope *scope)
+{
+	return atomic_load_explicit(&scope->state, memory_order_relaxed);
+}
+
+/*
+ * acq_rel, of which it needs: release, so that what an ended task wrote, and
+ * what it did to the scope, is seen by the opener, whose closing acquires (the
+ * changes in between are read-modify-writes, and so pass it on); acquire, so
+ * that who spawns into a scope sees it opened.
+ */
+static ZS_ALWAYS_INLINE bool change_state(struct zs_scope *scope, uint64_t *old,
+					  uint64_t new)
+{
+	return atomic_compare_exchange_weak_explicit(&scope->state, old, new,
+						     memory_order_acq_rel,
+						     memory_order_relaxed);
+}
+
+/* relaxed: a handle whose generation is another one is stale; the word's lower
+ * half of it is checked again when it is changed. */
+static bool is_current(struct zs_scope *scope, uint64_t generation)
+{
+	return atomic_load_explicit(&scope->generation,
+				    memory_order_relaxed) == generation;
+}
+
+static bool can_close(const struct zs_scope *scope, uint64_t state)
+{
+	return balance_of(state) + scope->local == 0 &&
+	       !(state & (ZS_SCOPE_POSTED | ZS_SCOPE_REASON));
+}
+
+/* Does the owner have to hear of a change that ends in @state? */
+static bool must_tell(uint64_t state)
+{
+	int64_t balance = balance_of(state);
+
+	if (state & ZS_SCOPE_MERGED)
+		return balance == 0;
+	if (state & ZS_SCOPE_WAITING)
+		return true;
+	return balance > ZS_SCOPE_DRIFT || balance < -ZS_SCOPE_DRIFT;
+}
+
+static void add_to_balance(struct zs_scope *scope, uint64_t delta)
+{
+	uint64_t old = state_of(scope);
+	uint64_t new;
+
+	/* The message is claimed in the same step: the scope may be closed the
+	 * moment that its last task has been counted off. */
+	do {
+		new = old + delta;
+		if (!(new & ZS_SCOPE_POSTED) && must_tell(new))
+			new |= ZS_SCOPE_POSTED;
+	} while (!change_state(scope, &old, new));
+	if ((new ^ old) & ZS_SCOPE_POSTED)
+		zs_worker_post(scope->worker, &scope->message,
+			       ZS_MESSAGE_SCOPE);
+}
+
+/* --- opening --- */
+
+static void on_deadline(struct zs_timer *timer)
+{
+	zs_scope_cancel(zs_container_of(timer, struct zs_scope, deadline),
+			ZS_CANCEL_DEADLINE);
+}
+
+static void init(struct zs_scope *scope, struct zs_worker *worker)
+{
+	scope->worker = worker;
+	scope->local = 0;
+	scope->is_nursery = false;
+	scope->is_pinned = false;
+	scope->is_merged = false;
+	scope->is_waiting = false;
+	zs_list_init(&scope->children);
+	/* relaxed, all: nobody has a handle yet; giving it away publishes. */
+	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);
+	atomic_store_explicit(&scope->reason, ZS_CANCEL_NONE,
+			      memory_order_relaxed);
+}
+
+static void open_state(struct zs_scope *scope, uint64_t bits)
+{
+	uint64_t generation = atomic_load_explicit(&scope->generation,
+						   memory_order_relaxed);
+
+	/* release: publishes the rest to whom a stale handle leads here. */
+	atomic_store_explicit(&scope->state,
+			      (uint64_t)(uint32_t)generation
+					      << ZS_SCOPE_GENERATION_SHIFT |
+				      ZS_SCOPE_OPEN | bits,
+			      memory_order_release);
+}
+
+struct zs_scope *zs_scope_open(struct zs_task *task, int64_t deadline_ns)
+{
+	struct zs_worker *worker = task->worker;
+	struct zs_scope *scope = zs_slab_get(&worker->scopes);
+	int reason;
+
+	if (zs_unlikely(!scope))
+		return NULL;
+	init(scope, worker);
+	scope->opener = task;
+	scope->outer = task->scope;
+	if (zs_unlikely(!task->is_linked))
+		zs_scope_link(task);
+	/* relaxed: see zs_scope_error(). */
+	reason = atomic_load_explicit(&scope->outer->reason,
+				      memory_order_relaxed);
+	if (zs_unlikely(reason != ZS_CANCEL_NONE))
+		atomic_store_explicit(&scope->reason, reason,
+				      memory_order_relaxed);
+	open_state(scope, 0);
+	task->scope = scope;
+	if (zs_unlikely(deadline_ns != ZS_NEVER))
+		zs_scope_set_deadline(scope, deadline_ns);
+	return scope;
+}
+
+void zs_scope_init_root(struct zs_scope *scope, struct zs_worker *worker)
+{
+	memset(scope, 0, sizeof(*scope));
+	init(scope, worker);
+	scope->is_nursery = true;
+	scope->is_merged = true;
+	scope->is_waiting = true;
+	open_state(scope, ZS_SCOPE_WAITING | ZS_SCOPE_MERGED);
+}
+
+void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns)
+{
+	struct zs_worker *worker = scope->worker;
+
+	zs_wheel_cancel(&worker->wheel, &scope->deadline);
+	if (deadline_ns == ZS_NEVER)
+		return;
+	if (deadline_ns <= worker->now_ns) {
+		zs_scope_cancel(scope, ZS_CANCEL_DEADLINE);
+		return;
+	}
+	scope->deadline.fire = on_deadline;
+	zs_worker_start_timer(worker, &scope->deadline, deadline_ns);
+}
+
+int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
+			  const struct zs_task *task)
+{
+	if (!scope || !is_current(scope, generation))
+		return -ESTALE;
+	/* relaxed: the opener itself sees what it did; to others it is a no in
+	 * any case. */
+	if (!is_open_as(state_of(scope), generation))
+		return -ESTALE;
+	if (scope->worker != task->worker || scope->opener != task)
+		return -EPERM;
+	return task->scope == scope ? 0 : -EBUSY;
+}
+
+int zs_scope_reason(struct zs_scope *scope, uint64_t generation)
+{
+	int reason;
+
+	if (!scope || !is_current(scope, generation))
+		return -ESTALE;
+	/* acquire: the second look at the state comes after it. */
+	reason = atomic_load_explicit(&scope->reason, memory_order_acquire);
+	return is_open_as(state_of(scope), generation) ? reason : -ESTALE;
+}
+
+/* --- linking --- */
+
+/* A lone worker has nobody to lock out: foreign threads touch no list. */
+static void lock_children(struct zs_worker *worker)
+{
+	if (!worker->alone)
+		pthread_mutex_lock(&worker->children_lock);
+}
+
+static void unlock_children(struct zs_worker *worker)
+{
+	if (!worker->alone)
+		pthread_mutex_unlock(&worker->children_lock);
+}
+
+void zs_scope_link(struct zs_task *task)
+{
+	struct zs_worker *owner = task->nursery->worker;
+
+	lock_children(owner);
+	zs_list_append(&task->nursery->children, &task->siblings);
+	unlock_children(owner);
+	task->is_linked = true;
+}
+
+bool zs_scope_unlink(struct zs_task *task)
+{
+	struct zs_worker *owner = task->nursery->worker;
+
+	lock_children(owner);
+	zs_list_remove(&task->siblings);
+	unlock_children(owner);
+	/* acquire: pairs with the exchange in reach_children(), which the lock
+	 * has ordered before; the message itself comes by the mailbox. */
+	return atomic_load_explicit(&task->cancel_posted, memory_order_acquire);
+}
+
+/* --- cancelling --- */
+
+/* Tasks of this worker go on *list; those of others are sent a message. */
+static void reach_children(struct zs_scope *nursery, struct zs_task **list)
+{
+	struct zs_list *node;
+
+	lock_children(nursery->worker);
+	for (node = nursery->children.next; node != &nursery->children;
+	     node = node->next) {
+		struct zs_task *task =
+			zs_container_of(node, struct zs_task, siblings);
+
+		if (task->worker == nursery->worker) {
+			task->to_cancel = *list;
+			*list = task;
+			continue;
+		}
+		/* Under the lock, so that the task has not ended; it is kept
+		 * until its worker has cleared this. */
+		if (!atomic_exchange_explicit(&task->cancel_posted, true,
+					      memory_order_acq_rel))
+			zs_worker_post(task->worker, &task->message,
+				       ZS_MESSAGE_TASK_CANCEL);
+	}
+	unlock_children(nursery->worker);
+}
+
+/* Marks the chain of @task up to @end, which is not marked. */
+static void mark_chain(struct zs_task *task, const struct zs_scope *end,
+		       int reason, struct zs_task **list)
+{
+	struct zs_scope *scope;
+
+	for (scope = task->scope; scope != end; scope = scope->outer) {
+		/* relaxed, both: see zs_scope_error(). */
+		if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
+			continue;
+		atomic_store_explicit(&scope->reason, reason,
+				      memory_order_relaxed);
+		if (scope->is_nursery)
+			reach_children(scope, list);
+	}
+}
+
+static void end_wait(struct zs_task *task)
+{
+	if (!task->wait || !task->wait->cancel)
+		return;
+	ZS_COUNT(task->worker->counters.cancels, 1);
+	task->wait->cancel(task);
+}
+
+static void cancel_all(struct zs_task *list, int reason)
+{
+	while (list) {
+		struct zs_task *task = list;
+
+		list = task->to_cancel;
+		mark_chain(task, task->nursery, reason, &list);
+		end_wait(task);
+	}
+}
+
+void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason)
+{
+	struct zs_task *list = NULL;
+
+	/* relaxed: this thread is the only writer. */
+	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
+		return;
+	if (scope->opener) {
+		mark_chain(scope->opener, scope->outer, reason, &list);
+		end_wait(scope->opener);
+	} else {
+		atomic_store_explicit(&scope->reason, reason,
+				      memory_order_relaxed);
+		reach_children(scope, &list);
+	}
+	cancel_all(list, reason);
+}
+
+void zs_scope_handle_task_cancel(struct zs_task *task)
+{
+	struct zs_worker *worker = task->worker;
+	struct zs_task *list = NULL;
+	int reason;
+
+	/* release: the next message may be posted only once this one has been
+	 * taken in. */
+	atomic_store_explicit(&task->cancel_posted, false,
+			      memory_order_release);
+	if (task->state == ZS_TASK_ENDED) {
+		zs_task_free(worker, task);
+		return;
+	}
+	/* relaxed: see zs_scope_error(). */
+	reason = atomic_load_explicit(&task->nursery->reason,
+				      memory_order_relaxed);
+	mark_chain(task, task->nursery, reason, &list);
+	end_wait(task);
+	cancel_all(list, reason);
+}
+
+static bool has_forked(const struct zs_scope *scope)
+{
+	return scope->worker->runtime->fork_count != zs_runtime_fork_count();
+}
+
+int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
+			enum zs_cancel_reason reason)
+{
+	uint64_t old, new;
+
+	if (!scope || !is_current(scope, generation))
+		return -ESTALE;
+	/* acquire: pairs with the release in open_state(). */
+	old = atomic_load_explicit(&scope->state, memory_order_acquire);
+	if (!is_open_as(old, generation))
+		return -ESTALE;
+	if (scope->worker == zs_worker_self) {
+		zs_scope_cancel(scope, reason);
+		return 0;
+	}
+	if (has_forked(scope))
+		return -EPERM;
+	do {
+		if (!is_open_as(old, generation))
+			return -ESTALE;
+		if (old & ZS_SCOPE_REASON)
+			return 0;
+		new = old | ZS_SCOPE_POSTED |
+		      (uint64_t)reason << ZS_SCOPE_REASON_SHIFT;
+	} while (!change_state(scope, &old, new));
+	if (!(old & ZS_SCOPE_POSTED))
+		zs_worker_post(scope->worker, &scope->message,
+			       ZS_MESSAGE_SCOPE);
+	return 0;
+}
+
+/* --- counting --- */
+
+int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation)
+{
+	uint64_t old, new;
+
+	if (!scope || !is_current(scope, generation))
+		return -ESTALE;
+	/* acquire: pairs with the release in open_state(). */
+	old = atomic_load_explicit(&scope->state, memory_order_acquire);
+	if (is_open_as(old, generation) && has_forked(scope))
+		return -EPERM;
+	do {
+		if (!is_open_as(old, generation))
+			return -ESTALE;
+		if ((old & ZS_SCOPE_REASON) || zs_scope_error(scope) < 0)
+			return -ECANCELED;
+		new = old + ZS_SCOPE_ONE_TASK;
+	} while (!change_state(scope, &old, new));
+	return 0;
+}
+
+void zs_scope_remove_remotely(struct zs_scope *scope)
+{
+	add_to_balance(scope, -ZS_SCOPE_ONE_TASK);
+}
+
+/* The first error wins, and cancels the others. The root's tasks have nothing
+ * to do with each other. */
+static ZS_COLD void fail(struct zs_scope *scope, int result)
+{
+	int none = 0;
+
+	/* relaxed: the word's change that follows publishes it. */
+	if (!scope->opener ||
+	    !atomic_compare_exchange_strong_explicit(&scope->error, &none,
+						     result,
+						     memory_order_relaxed,
+						     memory_order_relaxed))
+		return;
+	zs_scope_ask_cancel(scope,
+			    atomic_load_explicit(&scope->generation,
+						 memory_order_relaxed),
+			    ZS_CANCEL_SIBLING_FAILED);
+}
+
+static void on_last(struct zs_scope *scope)
+{
+	if (!scope->opener) {
+		zs_runtime_root_idle(scope->worker->runtime);
+		return;
+	}
+	scope->is_waiting = false;
+	zs_task_wake_first(scope->opener);
+}
+
+void zs_scope_task_ended(struct zs_scope *scope, struct zs_worker *worker,
+			 int result)
+{
+	if (zs_unlikely(result < 0))
+		fail(scope, result);
+	if (zs_unlikely(scope->worker != worker || scope->is_merged)) {
+		add_to_balance(scope, -ZS_SCOPE_ONE_TASK);
+		return;
+	}
+	scope->local--;
+	if (scope->is_waiting && can_close(scope, state_of(scope)))
+		on_last(scope);
+}
+
+void zs_scope_handle(struct zs_scope *scope)
+{
+	bool merge = scope->is_waiting && !scope->worker->alone;
+	uint64_t old = state_of(scope);
+	uint64_t new;
+	int64_t local;
+
+	/* A lone worker's tasks all end at home: there is nobody to merge for. */
+	do {
+		new = old & ~(uint64_t)(ZS_SCOPE_POSTED | ZS_SCOPE_REASON |
+					ZS_SCOPE_MERGED);
+		local = scope->local + balance_of(old);
+		new &= ZS_SCOPE_ONE_TASK - 1;
+		if (merge || !scope->opener) {
+			new |= ZS_SCOPE_MERGED |
+			       (uint64_t)local << ZS_SCOPE_BALANCE_SHIFT;
+			local = 0;
+		}
+	} while (!change_state(scope, &old, new));
+	scope->local = local;
+	scope->is_merged = new & ZS_SCOPE_MERGED;
+	if (old & ZS_SCOPE_REASON)
+		zs_scope_cancel(scope, (old & ZS_SCOPE_REASON) >>
+					       ZS_SCOPE_REASON_SHIFT);
+	if (scope->is_waiting && can_close(scope, state_of(scope)))
+		on_last(scope);
+}
+
+int64_t zs_scope_count(struct zs_scope *scope)
+{
+	return balance_of(state_of(scope)) + scope->local;
+}
+
+/* --- closing --- */
+
+/* acq_rel: acquires what its tasks did on other workers; releases nothing that
+ * anyone needs. False: something is left, or comes. */
+static bool try_close(struct zs_scope *scope)
+{
+	uint64_t generation = atomic_load_explicit(&scope->generation,
+						   memory_order_relaxed) +
+			      1;
+	uint64_t closed = (uint64_t)(uint32_t)generation
+			  << ZS_SCOPE_GENERATION_SHIFT;
+	uint64_t old = state_of(scope);
+
+	do {
+		if (!can_close(scope, old))
+			return false;
+	} while (!change_state(scope, &old, closed));
+	/* relaxed: the word above says that it is closed. */
+	atomic_store_explicit(&scope->generation, generation,
+			      memory_order_relaxed);
+	return true;
+}
+
+bool zs_scope_close_root(struct zs_scope *scope)
+{
+	return try_close(scope);
+}
+
+/* From here on who ends a task elsewhere tells us. It may have ended before. */
+static void tell_that_it_waits(struct zs_scope *scope)
+{
+	/* acq_rel: as change_state(). */
+	atomic_fetch_or_explicit(&scope->state, ZS_SCOPE_WAITING,
+				 memory_order_acq_rel);
+}
+
+static void describe_closing(const void *object, struct zs_text *text)
+{
+	const struct zs_scope *scope = object;
+	int64_t count = balance_of(state_of(scope)) + scope->local;
+
+	zs_text_add(text, "the end of ");
+	zs_text_add_number(text, count);
+	zs_text_add(text, count == 1 ? " task" : " tasks");
+}
+
+/* The tasks are cancelled, not the wait for them. */
+static const struct zs_wait_type closing = { NULL, describe_closing };
+
+/* What was spawned last, if it is one of ours: it can be switched to at once. */
+static struct zs_task *take_child(struct zs_worker *worker,
+				  const struct zs_scope *scope)
+{
+	struct zs_task *task = zs_deque_peek_bottom(&worker->unstarted);
+
+	/* It is read before it is ours: a thief may have it. Its memory is
+	 * there, and its nursery is no other while it waits to be started. */
+	if (!task || worker->is_starved || task->nursery != scope)
+		return NULL;
+	return zs_deque_take_bottom(&worker->unstarted);
+}
+
+static void wait_for_tasks(struct zs_worker *worker, struct zs_scope *scope)
+{
+	struct zs_task *child;
+
+	while (!try_close(scope)) {
+		scope->is_waiting = true;
+		if (!worker->alone && !(state_of(scope) & ZS_SCOPE_WAITING)) {
+			tell_that_it_waits(scope);
+			continue;
+		}
+		child = take_child(worker, scope);
+		if (child)
+			zs_task_park_for(worker, &closing, scope, child);
+		else
+			zs_task_park(worker, &closing, scope);
+	}
+}
+
+int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
+{
+	struct zs_worker *worker = task->worker;
+	int reason, ret;
+
+	ZS_ASSERT(task->scope == scope);
+	ZS_ASSERT(scope->opener == task);
+	wait_for_tasks(worker, scope);
+	zs_wheel_cancel(&worker->wheel, &scope->deadline);
+	task->scope = scope->outer;
+	/* relaxed: ours, and the tasks' errors were acquired in closing. */
+	reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
+	ret = zs_scope_error_of(reason);
+	if (reason == ZS_CANCEL_SIBLING_FAILED && scope->is_nursery)
+		ret = atomic_load_explicit(&scope->error,
+					   memory_order_relaxed);
+	zs_slab_put(&worker->scopes, scope);
+	return ret;
+}
+
+static void report_left_open(const struct zs_task *task,
+			     const struct zs_scope *scope)
+{
+	struct zs_text text;
+
+	zs_text_init(&text);
+	zs_text_add(&text, "zsync: task ");
+	zs_text_add_number(&text, (int64_t)task->id);
+	if (task->name[0]) {
+		zs_text_add(&text, " \"");
+		zs_text_add(&text, task->name);
+		zs_text_add(&text, "\"");
+	}
+	zs_text_add(&text, " returned with a ");
+	zs_text_add(&text, scope->is_nursery ? "nursery" : "cancel token");
+	zs_text_add(&text, " open; it is cancelled and closed now: call ");
+	zs_text_add(&text, scope->is_nursery ? "zs_nursery_wait()\n" :
+					       "zs_cancel_token_close()\n");
+	zs_text_write(&text, STDERR_FILENO);
+}
+
+void zs_scope_close_left_open(struct zs_task *task)
+{
+	while (task->scope != task->nursery) {
+		report_left_open(task, task->scope);
+		ZS_COUNT(task->worker->counters.left_open, 1);
+		zs_scope_cancel(task->scope, ZS_CANCEL_LEFT_OPEN);
+		zs_scope_close(task, task->scope);
+	}
+}

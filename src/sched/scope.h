@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Scopes: what may be cancelled as one. A nursery is a scope that has tasks; a
+ * token is one that has none; a runtime has a root scope, which nobody opened.
+ *
+ * The tree: a task has a chain of scopes, from its innermost one to the nursery
+ * that it was spawned into; that nursery is in the chain of the task that opened
+ * it. A cancel marks all scopes below, so that a task need only look at its
+ * innermost one, and ends the waits of all tasks below.
+ *
+ * Everything is done by the worker of the task that opened the scope. Other
+ * threads do no more than change the word `state` and post the scope's message.
+ */
+#ifndef ZS_SCHED_SCOPE_H
+#define ZS_SCHED_SCOPE_H
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/mailbox.h"
+#include "sched/task.h"
+#include "sched/wheel.h"
+#include "zsync/cancel.h"
+#include "zsync/time.h"
+
+/*
+ * zs_scope.state: one word, so that a thread with a handle can check it and act
+ * on it in one compare-exchange, and so that a scope is closed in one.
+ *
+ *	63..40	balance of tasks that other threads spawned or ended, signed
+ *	39..8	the generation's low half
+ *	7..0	bits
+ *
+ * How many tasks a nursery has is split into that balance and zs_scope.local,
+ * the balance of the opener's own worker, which is a plain number: either may
+ * be negative, the sum is the count. So a nursery whose tasks stay at home
+ * needs no atomic read-modify-write for them.
+ */
+enum {
+	ZS_SCOPE_OPEN = 1 << 0,
+	/* The opener waits: who ends a task elsewhere has to tell its worker */
+	ZS_SCOPE_WAITING = 1 << 1,
+	/* ... but only of the last one, for local has been added to the
+	 * balance. Set by the first such message. */
+	ZS_SCOPE_MERGED = 1 << 2,
+	/* The message is under way: the scope may not be closed. */
+	ZS_SCOPE_POSTED = 1 << 3,
+	/* An enum zs_cancel_reason that was asked for. */
+	ZS_SCOPE_REASON_SHIFT = 4,
+	ZS_SCOPE_REASON = 7 << ZS_SCOPE_REASON_SHIFT,
+	ZS_SCOPE_GENERATION_SHIFT = 8,
+	ZS_SCOPE_BALANCE_SHIFT = 40,
+};
+#define ZS_SCOPE_ONE_TASK (UINT64_C(1) << ZS_SCOPE_BALANCE_SHIFT)
+/* A balance that drifts this far is folded into local, long before it could
+ * overflow its 24 bits. */
+#define ZS_SCOPE_DRIFT (1 << 21)
+
+struct zs_scope {
+	void *slab_link;
+	_Atomic uint64_t state; /* any thread, by compare-exchange */
+	/* Written by the owner when it closes the scope. */
+	_Atomic uint64_t generation;
+	struct zs_worker *worker; /* constant: the scope is of its slab */
+	/* enum zs_cancel_reason; written by the worker, once. */
+	_Atomic int reason;
+	/* The first error of a task, 0 if there is none; any thread. */
+	_Atomic int error;
+
+	/* The worker's own. */
+	struct zs_task *opener; /* NULL: the root */
+	struct zs_scope *outer; /* in the opener's chain, NULL: the root */
+	int64_t local;
+	bool is_nursery;
+	bool is_pinned;
+	bool is_merged;	 /* as in state */
+	bool is_waiting; /* the opener is parked until it can be closed */
+	struct zs_timer deadline;
+	struct zs_message message; /* to the worker: look at state */
+
+	/* Linked tasks, of any worker; under worker->children_lock. */
+	struct zs_list children;
+};
+
+/* 0, -ECANCELED or -ETIMEDOUT. */
+static ZS_ALWAYS_INLINE int zs_scope_error_of(int reason)
+{
+	if (zs_likely(reason == ZS_CANCEL_NONE))
+		return 0;
+	return reason == ZS_CANCEL_DEADLINE ? -ETIMEDOUT : -ECANCELED;
+}
+
+/* Any thread; how a call inside @scope has to fail, 0 if it need not.
+ * relaxed: the reason publishes nothing but itself. Who cancels visits every
+ * task that is parked, and a task that parks has been linked before it looks
+ * here: see zs_scope_link(). */
+static ZS_ALWAYS_INLINE int zs_scope_error(struct zs_scope *scope)
+{
+	return zs_scope_error_of(
+		atomic_load_explicit(&scope->reason, memory_order_relaxed));
+}
+
+/* Opens one inside the innermost scope of @task, which runs, and enters it.
+ * NULL, explained, if there is no memory. */
+struct zs_scope *zs_scope_open(struct zs_task *task, int64_t deadline_ns);
+/* A root: embedded in the runtime, owned by @worker. When it has no task left
+ * zs_runtime_root_idle() is called, which may close it: false if it has one
+ * again. */
+void zs_scope_init_root(struct zs_scope *scope, struct zs_worker *worker);
+bool zs_scope_close_root(struct zs_scope *scope);
+
+/* For what only the opener may do, before all else: 0, -ESTALE (closed), -EPERM
+ * (@task did not open it) or -EBUSY (a scope opened inside it is still open). */
+int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
+			  const struct zs_task *task);
+/* Any thread. An enum zs_cancel_reason, or -ESTALE. */
+int zs_scope_reason(struct zs_scope *scope, uint64_t generation);
+
+/* Waits until no task and no message is left, leaves and closes it. Returns 0,
+ * or how it was cancelled. @task opened it, runs, and has no scope open inside
+ * it. */
+int zs_scope_close(struct zs_task *task, struct zs_scope *scope);
+
+/* Cancels and closes what @task, which ends, has left open. */
+void zs_scope_close_left_open(struct zs_task *task);
+
+/* The scope's worker. Cancels it and all that is in it. */
+void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
+/* Any thread. The same, by message where need be. 0 or -ESTALE. */
+int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
+			enum zs_cancel_reason reason);
+/* The scope's worker. Replaces the deadline. */
+void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns);
+
+/* A task is about to be spawned into it by a thread that is not its worker's.
+ * 0, -ESTALE or -ECANCELED. */
+int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation);
+/* Any thread. A task of it has ended with @result. */
+void zs_scope_task_ended(struct zs_scope *scope, struct zs_worker *worker,
+			 int result);
+/* Any thread: that zs_scope_add_remotely() was for nothing. */
+void zs_scope_remove_remotely(struct zs_scope *scope);
+
+/*
+ * From now on a cancel of the task's nursery finds it. Before it first parks
+ * and before it opens a scope; only then does it look at the reason. The
+ * canceller sets the reason before it walks the list, both under the lock that
+ * is taken here: so either it finds the task or the task finds the reason.
+ */
+void zs_scope_link(struct zs_task *task);
+/* True: a message is under way to it, so that it may not be freed yet. */
+bool zs_scope_unlink(struct zs_task *task);
+
+/* Messages, on the worker they were posted to. */
+void zs_scope_handle(struct zs_scope *scope);
+void zs_scope_handle_task_cancel(struct zs_task *task);
+
+/* How many tasks it has; its worker, others a recent value. */
+int64_t zs_scope_count(struct zs_scope *scope);
+
+#endif

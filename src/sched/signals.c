@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Signals. SIGSEGV is taken while a runtime runs, so that a stack overflow ends
+ * with a message that says whose it was, and passed on to the handler that was
+ * there before; SIGQUIT is taken if a program asks for dumps. Workers block all
+ * signals that are sent, and take those that their own code causes. Called by
+ * the runtime (handlers) and by each worker on its thread (mask and stack).
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "base/explain.h"
+#include "base/text.h"
+#include "sched/runtime.h"
+#include "zsync/stats.h"
+
+/* For a dump in a handler and the registers that the kernel saves, which come
+ * to 11 KiB with AMX. */
+enum { SIGNAL_STACK_SIZE = 64 << 10 };
+
+/* One signal that is ours while it has users. */
+struct taken_signal {
+	int number;
+	void (*handler)(int number, siginfo_t *info, void *context);
+	unsigned int users;
+	/* Read by the handler without a lock: written before it is installed,
+	 * constant until it is not. */
+	struct sigaction before;
+};
+
+static void on_segv(int number, siginfo_t *info, void *context);
+static void on_quit(int number, siginfo_t *info, void *context);
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct taken_signal segv = { .number = SIGSEGV, .handler = on_segv };
+static struct taken_signal quit = { .number = SIGQUIT, .handler = on_quit };
+
+static void report_overflow(const struct zs_task *task, size_t stack_size)
+{
+	struct zs_text text;
+
+	zs_text_init(&text);
+	zs_text_add(&text, "zsync: stack overflow: task ");
+	zs_text_add_number(&text, (int64_t)task->id);
+	if (task->name[0]) {
+		zs_text_add(&text, " \"");
+		zs_text_add(&text, task->name);
+		zs_text_add(&text, "\"");
+	}
+	zs_text_add(&text, " has used up its ");
+	zs_text_add_size(&text, stack_size);
+	zs_text_add(&text, " of stack: raise zs_config.green_thread_stack_size"
+			   " (ZSYNC_GREEN_THREAD_STACK_SIZE)\n");
+	zs_text_write(&text, STDERR_FILENO);
+}
+
+/* What would have happened without us. */
+static void pass_on(const struct taken_signal *taken, siginfo_t *info,
+		    void *context)
+{
+	const struct sigaction *before = &taken->before;
+
+	if (before->sa_flags & SA_SIGINFO) {
+		before->sa_sigaction(taken->number, info, context);
+		return;
+	}
+	if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
+		before->sa_handler(taken->number);
+		return;
+	}
+	/* The instruction that faulted does so again; what was sent is sent
+	 * again. An ignored fault kills, too. */
+	signal(taken->number, SIG_DFL);
+	if (info->si_code <= 0)
+		raise(taken->number);
+}
+
+static void on_segv(int number, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker ? worker->current : NULL;
+
+	(void)number;
+	if (task && info->si_code > 0 &&
+	    zs_stack_in_guard(&worker->stacks, task->stack, info->si_addr))
+		report_overflow(task, worker->stacks.stack_size);
+	errno = saved_errno;
+	pass_on(&segv, info, context);
+}
+
+static void on_quit(int number, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+
+	(void)number;
+	(void)info;
+	(void)context;
+	zs_dump(STDERR_FILENO);
+	errno = saved_errno;
+}
+
+static int take(struct taken_signal *taken)
+{
+	struct sigaction action = {
+		.sa_sigaction = taken->handler,
+		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
+	};
+
+	if (taken->users == 0) {
+		sigemptyset(&action.sa_mask);
+		if (sigaction(taken->number, NULL, &taken->before) < 0 ||
+		    sigaction(taken->number, &action, NULL) < 0)
+			return zs_explain_as(-errno, "signal %d cannot be "
+						     "handled",
+					     taken->number);
+	}
+	taken->users++;
+	return 0;
+}
+
+static void let_go(struct taken_signal *taken)
+{
+	struct sigaction now;
+
+	taken->users--;
+	if (taken->users > 0 || sigaction(taken->number, NULL, &now) < 0)
+		return;
+	/* Whoever has installed a handler since then keeps it. */
+	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == taken->handler)
+		sigaction(taken->number, &taken->before, NULL);
+}
+
+int zs_signals_acquire(const struct zs_config *config)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&lock);
+	if (!(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
+		ret = take(&segv);
+	if (ret == 0 && config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
+		ret = take(&quit);
+	pthread_mutex_unlock(&lock);
+	return ret;
+}
+
+void zs_signals_release(const struct zs_config *config)
+{
+	pthread_mutex_lock(&lock);
+	if (!(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
+		let_go(&segv);
+	if (config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
+		let_go(&quit);
+	pthread_mutex_unlock(&lock);
+}
+
+static void mask_for_tasks(sigset_t *mask, const struct zs_config *config)
+{
+	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL,
+				   SIGTRAP, SIGSYS, SIGABRT };
+	size_t i;
+
+	sigfillset(mask);
+	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
+		sigdelset(mask, own[i]);
+	/* A process may have no other thread than workers. */
+	if (config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
+		sigdelset(mask, SIGQUIT);
+}
+
+int zs_signals_enter_thread(struct zs_worker *worker)
+{
+	stack_t stack = { .ss_size = SIGNAL_STACK_SIZE };
+	sigset_t mask;
+
+	worker->signal_stack = mmap(NULL, SIGNAL_STACK_SIZE,
+				    PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (worker->signal_stack == MAP_FAILED)
+		return zs_explain_as(-errno, "no memory for the stack of "
+					     "signal handlers");
+	stack.ss_sp = worker->signal_stack;
+	sigaltstack(&stack, &worker->old_signal_stack);
+	mask_for_tasks(&mask, &worker->runtime->config);
+	pthread_sigmask(SIG_SETMASK, &mask, &worker->old_signal_mask);
+	return 0;
+}
+
+void zs_signals_leave_thread(struct zs_worker *worker)
+{
+	pthread_sigmask(SIG_SETMASK, &worker->old_signal_mask, NULL);
+	sigaltstack(&worker->old_signal_stack, NULL);
+	munmap(worker->signal_stack, SIGNAL_STACK_SIZE);
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: MIT */
+/* The clock and sleeping. Tasks sleep on their worker's timer wheel. */
+#include "zsync/time.h"
+
+#include <errno.h>
+
+#include "base/clock.h"
+#include "sched/scope.h"
+#include "sched/worker.h"
+
+/* On the sleeper's stack. */
+struct sleeper {
+	struct zs_timer timer;
+	struct zs_task *task;
+};
+
+ZS_PUBLIC int64_t zs_now(void)
+{
+	return zs_clock_ns();
+}
+
+static void wake_up(struct zs_timer *timer)
+{
+	struct zs_task *task =
+		zs_container_of(timer, struct sleeper, timer)->task;
+
+	task->wake_result = 0;
+	zs_task_wake(task);
+}
+
+static void cancel_sleep(struct zs_task *task)
+{
+	/* The task's own, on its stack: const only for those who look on. */
+	struct sleeper *sleeper = (struct sleeper *)(uintptr_t)task->waits_on;
+
+	zs_wheel_cancel(&task->worker->wheel, &sleeper->timer);
+	task->wake_result = zs_scope_error(task->scope);
+	zs_task_wake(task);
+}
+
+static ZS_RACY void describe_sleep(const void *object, struct zs_text *text)
+{
+	const struct sleeper *sleeper = object;
+	int64_t deadline_ns = sleeper->timer.deadline_ns;
+
+	if (deadline_ns == ZS_NEVER) {
+		zs_text_add(text, "a cancel");
+		return;
+	}
+	zs_text_add(text, "a timer, in ");
+	zs_text_add_duration(text, deadline_ns - zs_clock_ns());
+}
+
+static const struct zs_wait_type sleeping = { cancel_sleep, describe_sleep };
+
+ZS_PUBLIC int zs_sleep_until(int64_t deadline_ns)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker ? worker->current : NULL;
+	struct sleeper sleeper;
+	int ret;
+
+	if (!task)
+		return -EPERM;
+	if (!task->is_linked)
+		zs_scope_link(task);
+	ret = zs_scope_error(task->scope);
+	if (ret < 0)
+		return ret;
+	sleeper.task = task;
+	sleeper.timer = (struct zs_timer){ .fire = wake_up };
+	if (deadline_ns == ZS_NEVER)
+		sleeper.timer.deadline_ns = ZS_NEVER;
+	else
+		zs_worker_start_timer(worker, &sleeper.timer, deadline_ns);
+	zs_task_park(worker, &sleeping, &sleeper);
+	return task->wake_result;
+}
+
+ZS_PUBLIC int zs_sleep(int64_t duration_ns)
+{
+	int64_t now_ns;
+
+	if (duration_ns <= 0)
+		return zs_yield();
+	if (duration_ns == ZS_NEVER)
+		return zs_sleep_until(ZS_NEVER);
+	now_ns = zs_clock_ns();
+	if (duration_ns >= ZS_NEVER - now_ns)
+		return zs_sleep_until(ZS_NEVER);
+	return zs_sleep_until(now_ns + duration_ns);
+}

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Making tasks and placing them. Called by nurseries and by the runtime; on a
+ * worker's thread where a task spawns, on any other where a foreign thread does.
+ *
+ * max_green_threads is kept by credits: a worker takes them from the runtime by
+ * the step and gives them back likewise, so that a spawn and an end touch no
+ * memory that workers share.
+ */
+#include "sched/spawn.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/explain.h"
+#include "sched/runtime.h"
+
+int zs_spawn_check(const struct zs_spawn *spawn)
+{
+	if (!spawn->fn || (spawn->copy_size > 0 && !spawn->copy))
+		return -EINVAL;
+	return spawn->copy_size > ZS_SPAWN_COPY_MAX ? -E2BIG : 0;
+}
+
+static int explain_limit(const struct zs_runtime *runtime)
+{
+	return zs_explain_as(-EAGAIN,
+			     "max_green_threads, %u, are alive; raise it "
+			     "(ZSYNC_MAX_GREEN_THREADS)",
+			     runtime->config.max_green_threads);
+}
+
+static ZS_ALWAYS_INLINE void fill(struct zs_task *task, struct zs_scope *scope,
+				  const struct zs_spawn *spawn)
+{
+	task->stack = NULL;
+	task->wait = NULL;
+	task->scope = scope;
+	task->nursery = scope;
+	task->fn = spawn->fn;
+	task->arg = spawn->arg;
+	task->state = ZS_TASK_UNSTARTED;
+	task->is_linked = false;
+	task->name[0] = '\0';
+	if (spawn->copy_size == 0)
+		return;
+	memcpy(task->copy, spawn->copy, spawn->copy_size);
+	task->arg = task->copy;
+}
+
+static ZS_COLD int refill_credits(struct zs_worker *worker)
+{
+	struct zs_runtime *runtime = worker->runtime;
+
+	worker->credits = zs_runtime_take_credits(runtime, runtime->credit_step);
+	return worker->credits > 0 ? 0 : explain_limit(runtime);
+}
+
+/* 0, or why @worker cannot have one more task. */
+static ZS_COLD int refuse(struct zs_worker *worker)
+{
+	if (worker->is_starved)
+		return zs_explain_as(-ENOMEM,
+				     "no stack can be had for more tasks; they "
+				     "wait for others to end");
+	return refill_credits(worker);
+}
+
+/* NULL, with the reason in *error. */
+static ZS_ALWAYS_INLINE struct zs_task *
+create_here(struct zs_worker *worker, struct zs_scope *scope,
+	    const struct zs_spawn *spawn, int *error)
+{
+	struct zs_task *task;
+
+	if (zs_unlikely(worker->is_starved || worker->credits == 0)) {
+		*error = refuse(worker);
+		if (*error < 0)
+			return NULL;
+	}
+	task = zs_slab_get(&worker->tasks);
+	if (zs_unlikely(!task)) {
+		*error = -ENOMEM;
+		return NULL;
+	}
+	worker->credits--;
+	task->owner = worker;
+	task->id = worker->next_task_id;
+	worker->next_task_id += worker->task_id_step;
+	fill(task, scope, spawn);
+	return task;
+}
+
+/* Before anything else knows of it. */
+static void undo(struct zs_worker *worker, struct zs_task *task)
+{
+	zs_task_free(worker, task);
+}
+
+static ZS_ALWAYS_INLINE int place_here(struct zs_worker *worker,
+				       struct zs_task *task, bool keep)
+{
+	ZS_COUNT(worker->counters.spawned, 1);
+	if (zs_unlikely(keep)) {
+		zs_worker_keep(worker, task);
+		return 0;
+	}
+	return zs_worker_push(worker, task);
+}
+
+int zs_spawn_here(struct zs_worker *worker, struct zs_scope *scope,
+		  const struct zs_spawn *spawn)
+{
+	struct zs_task *task;
+	int ret;
+
+	/* relaxed: its only writer is this thread. */
+	if (zs_unlikely(atomic_load_explicit(&scope->reason,
+					     memory_order_relaxed)))
+		return -ECANCELED;
+	task = create_here(worker, scope, spawn, &ret);
+	if (zs_unlikely(!task))
+		return ret;
+	scope->local++;
+	ret = place_here(worker, task, scope->is_pinned | spawn->keep_here);
+	if (zs_unlikely(ret < 0)) {
+		scope->local--;
+		undo(worker, task);
+	}
+	return ret;
+}
+
+static struct zs_task *create_foreign(struct zs_runtime *runtime,
+				      struct zs_scope *scope,
+				      const struct zs_spawn *spawn, int *error)
+{
+	struct zs_task *task;
+
+	if (zs_runtime_take_credits(runtime, 1) == 0) {
+		*error = explain_limit(runtime);
+		return NULL;
+	}
+	pthread_mutex_lock(&runtime->lock);
+	task = zs_slab_get(&runtime->foreign_tasks);
+	if (task) {
+		task->id = runtime->next_foreign_id;
+		runtime->next_foreign_id += runtime->num_workers + 1;
+	}
+	pthread_mutex_unlock(&runtime->lock);
+	if (!task) {
+		zs_runtime_give_credits(runtime, 1);
+		*error = -ENOMEM;
+		return NULL;
+	}
+	task->owner = NULL;
+	fill(task, scope, spawn);
+	return task;
+}
+
+/* By turns, since a thread that knows nothing of workers has no worker near. */
+static struct zs_worker *next_worker(struct zs_runtime *runtime)
+{
+	/* relaxed: any worker is right. */
+	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_worker, 1,
+						  memory_order_relaxed);
+
+	return &runtime->workers[turn % runtime->num_workers];
+}
+
+static int spawn_from_worker(struct zs_worker *worker, struct zs_scope *scope,
+			     const struct zs_spawn *spawn)
+{
+	struct zs_task *task;
+	int ret;
+
+	task = create_here(worker, scope, spawn, &ret);
+	if (!task)
+		return ret;
+	if (scope->is_pinned && scope->worker != worker) {
+		ZS_COUNT(worker->counters.spawned, 1);
+		zs_worker_send(scope->worker, task);
+		return 0;
+	}
+	ret = place_here(worker, task, scope->is_pinned | spawn->keep_here);
+	if (ret < 0)
+		undo(worker, task);
+	return ret;
+}
+
+static int spawn_from_outside(struct zs_scope *scope,
+			      const struct zs_spawn *spawn)
+{
+	struct zs_runtime *runtime = scope->worker->runtime;
+	struct zs_task *task;
+	int ret;
+
+	task = create_foreign(runtime, scope, spawn, &ret);
+	if (!task)
+		return ret;
+	zs_worker_send(scope->is_pinned ? scope->worker : next_worker(runtime),
+		       task);
+	return 0;
+}
+
+int zs_spawn_remotely(struct zs_scope *scope, uint64_t generation,
+		      const struct zs_spawn *spawn)
+{
+	struct zs_worker *worker = zs_worker_self;
+	int ret = zs_scope_add_remotely(scope, generation);
+
+	if (ret < 0)
+		return ret;
+	/* From here on the scope cannot be closed: it has one task more. */
+	if (worker && worker->runtime == scope->worker->runtime)
+		ret = spawn_from_worker(worker, scope, spawn);
+	else
+		ret = spawn_from_outside(scope, spawn);
+	if (ret < 0)
+		zs_scope_remove_remotely(scope);
+	return ret;
+}
+
+void zs_task_give_back(struct zs_worker *worker, struct zs_task *task)
+{
+	struct zs_runtime *runtime = worker->runtime;
+
+	if (worker->credits >= worker->credits_most) {
+		zs_runtime_give_credits(runtime, runtime->credit_step);
+		worker->credits -= runtime->credit_step;
+	}
+	if (task->owner == worker)
+		zs_slab_put(&worker->tasks, task);
+	else
+		zs_slab_put_remote(task->owner ? &task->owner->tasks :
+						 &runtime->foreign_tasks,
+				   task);
+}

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/* Counters, gathered for whoever asks, on any thread. Each is read by itself,
+ * relaxed: see zsync/stats.h. */
+#include "zsync/stats.h"
+
+#include <errno.h>
+
+#include "sched/runtime.h"
+
+static uint64_t get(const _Atomic uint64_t *counter)
+{
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* For gauges: their counters may be read in the wrong order. */
+static uint64_t difference(uint64_t more, uint64_t less)
+{
+	return more > less ? more - less : 0;
+}
+
+static void read_worker(const struct zs_worker *worker,
+			struct zs_worker_stats *stats)
+{
+	const struct zs_worker_counters *tasks = &worker->counters;
+	const struct zs_engine_counters *ops = &worker->engine->counters;
+
+	*stats = (struct zs_worker_stats){
+		.tasks_spawned = get(&tasks->spawned),
+		.tasks_started = get(&tasks->started),
+		.tasks_ended = get(&tasks->ended),
+		.tasks_failed = get(&tasks->failed),
+		.switches = get(&tasks->switches),
+		.steals = get(&tasks->steals),
+		.handovers = get(&tasks->handovers),
+		.messages = get(&tasks->messages),
+		.wakeups = get(&tasks->wakeups),
+		.sleeps = get(&tasks->sleeps),
+		.spins = get(&tasks->spins),
+		.turns = get(&tasks->turns),
+		.timers_started = get(&tasks->timers_started),
+		.timers_fired = get(&tasks->timers_fired),
+		.cancels = get(&tasks->cancels),
+		.ops_submitted = get(&ops->submitted),
+		.ops_completed = get(&ops->completed),
+		.ops_deferred = get(&ops->deferred),
+		.enters = get(&ops->enters),
+		.cq_overflows = get(&ops->cq_overflows),
+		.late_completions = get(&ops->late),
+		.scopes_left_open = get(&tasks->left_open),
+		.stacks_mapped = get(&tasks->stacks),
+	};
+	stats->tasks_parked =
+		difference(stats->tasks_started, stats->tasks_ended);
+	stats->ops_in_flight =
+		difference(stats->ops_submitted, stats->ops_completed);
+}
+
+/* Every field is a 64-bit counter. */
+static void add(struct zs_worker_stats *sum, const struct zs_worker_stats *more)
+{
+	const uint64_t *from = (const uint64_t *)more;
+	uint64_t *to = (uint64_t *)sum;
+	size_t i;
+
+	for (i = 0; i < sizeof(*sum) / sizeof(*to); i++)
+		to[i] += from[i];
+}
+
+static int find_runtime(const struct zs_runtime **runtime)
+{
+	if (*runtime)
+		return 0;
+	if (!zs_worker_task())
+		return -EPERM;
+	*runtime = zs_worker_self->runtime;
+	return 0;
+}
+
+ZS_PUBLIC int zs_stats(const struct zs_runtime *runtime, struct zs_stats *stats)
+{
+	struct zs_worker_stats one;
+	uint32_t i;
+	int ret = find_runtime(&runtime);
+
+	if (ret < 0)
+		return ret;
+	if (!stats)
+		return -EINVAL;
+	*stats = (struct zs_stats){ .num_workers = runtime->num_workers };
+	for (i = 0; i < runtime->num_workers; i++) {
+		read_worker(&runtime->workers[i], &one);
+		add(&stats->total, &one);
+	}
+	return 0;
+}
+
+ZS_PUBLIC int zs_stats_worker(const struct zs_runtime *runtime, uint32_t worker,
+			      struct zs_worker_stats *stats)
+{
+	int ret = find_runtime(&runtime);
+
+	if (ret < 0)
+		return ret;
+	if (!stats || worker >= runtime->num_workers)
+		return -EINVAL;
+	read_worker(&runtime->workers[worker], stats);
+	return 0;
+}

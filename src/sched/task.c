@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Switching between tasks; the only place that includes switch.h. Called by the
+ * worker's loop, and by tasks that park, yield or end, always on the worker's
+ * thread.
+ *
+ * A task that gives way switches straight to the next one; the loop's own stack
+ * is resumed only when there is none or the turn's budget is spent. A task that
+ * ends hands its stack to the next one that has not started: no switch at all.
+ */
+#include "sched/task.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "switch.h"
+
+#include "base/assert.h"
+#include "sched/runtime.h"
+#include "sched/sanitize.h"
+#include "sched/scope.h"
+#include "sched/spawn.h"
+#include "sched/worker.h"
+
+_Thread_local struct zs_worker *zs_worker_self;
+
+static void task_main(void *unused);
+
+static ZS_ALWAYS_INLINE struct zs_sanitize_context
+context_of(struct zs_worker *worker, const struct zs_task *task)
+{
+	return task ? zs_sanitize_stack_context(task->stack) :
+		      worker->loop_context;
+}
+
+/* Leaves a context that is resumed later, through *@save_sp. @next is NULL for
+ * the loop. Other tasks of this thread may change errno meanwhile. */
+static ZS_ALWAYS_INLINE void switch_to(struct zs_worker *worker, void **save_sp,
+				       struct zs_task *next)
+{
+	struct zs_sanitize_context to = context_of(worker, next);
+	int saved_errno = errno;
+	void *fake = NULL;
+
+	worker->current = next;
+	ZS_COUNT(worker->counters.switches, 1);
+	zs_sanitize_before_switch(&fake, &to);
+	zs_switch(save_sp, next ? next->sp : worker->loop_sp);
+	zs_sanitize_after_switch(fake);
+	errno = saved_errno;
+}
+
+/* Nothing of @task has run yet. */
+static ZS_ALWAYS_INLINE void begin(struct zs_worker *worker,
+				   struct zs_task *task, struct zs_stack *stack)
+{
+	task->stack = stack;
+	task->worker = worker;
+	task->state = ZS_TASK_STARTED;
+	ZS_COUNT(worker->counters.started, 1);
+}
+
+/* False if there is no memory for a stack; then @task is kept for later. */
+static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
+{
+	struct zs_stack *stack = zs_stack_get(&worker->stacks);
+
+	if (zs_unlikely(!stack)) {
+		worker->is_starved = true;
+		zs_worker_keep_first(worker, task);
+		return false;
+	}
+	zs_sanitize_stack_create(stack);
+	zs_sanitize_stack_reuse(stack);
+	task->sp = zs_switch_prepare(stack->top, task_main, NULL);
+	begin(worker, task, stack);
+	return true;
+}
+
+/* Who runs next: those that were ready when the round began, then all that have
+ * not started (these have no stack), then the next round. NULL: the loop. */
+static ZS_ALWAYS_INLINE struct zs_task *choose(struct zs_worker *worker)
+{
+	struct zs_task *task;
+
+	if (zs_unlikely(worker->budget == 0))
+		return NULL;
+	if (worker->round == 0) {
+		task = zs_worker_take_unstarted(worker);
+		if (task) {
+			worker->budget--;
+			return task;
+		}
+		if (worker->num_ready == 0)
+			return NULL;
+		worker->round = worker->num_ready;
+	}
+	worker->budget--;
+	worker->round--;
+	worker->num_ready--;
+	return zs_task_queue_pop(&worker->ready);
+}
+
+/* The same, with a stack. */
+static ZS_ALWAYS_INLINE struct zs_task *
+choose_runnable(struct zs_worker *worker)
+{
+	struct zs_task *task;
+
+	do {
+		task = choose(worker);
+	} while (task && !task->stack && !begin_on_new_stack(worker, task));
+	return task;
+}
+
+static ZS_ALWAYS_INLINE void set_wait(struct zs_worker *worker,
+				      const struct zs_wait_type *type,
+				      const void *waits_on)
+{
+	struct zs_task *task = worker->current;
+
+	task->waits_on = waits_on;
+	task->wait = type;
+	task->parked_ns = worker->now_ns;
+}
+
+void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
+		  const void *waits_on)
+{
+	struct zs_task *task = worker->current;
+
+	set_wait(worker, type, waits_on);
+	switch_to(worker, &task->sp, choose_runnable(worker));
+}
+
+void zs_task_park_for(struct zs_worker *worker, const struct zs_wait_type *type,
+		      const void *waits_on, struct zs_task *child)
+{
+	struct zs_task *task = worker->current;
+
+	set_wait(worker, type, waits_on);
+	if (worker->budget == 0) {
+		zs_worker_keep_first(worker, child);
+		child = NULL;
+	} else if (begin_on_new_stack(worker, child)) {
+		worker->budget--;
+	} else {
+		child = choose_runnable(worker);
+	}
+	switch_to(worker, &task->sp, child);
+}
+
+void zs_task_wake(struct zs_task *task)
+{
+	struct zs_worker *worker = task->worker;
+
+	ZS_ASSERT(task->wait);
+	task->wait = NULL;
+	zs_task_queue_append(&worker->ready, task);
+	worker->num_ready++;
+}
+
+void zs_task_wake_first(struct zs_task *task)
+{
+	struct zs_worker *worker = task->worker;
+
+	ZS_ASSERT(task->wait);
+	task->wait = NULL;
+	zs_task_queue_prepend(&worker->ready, task);
+	worker->num_ready++;
+	worker->round++;
+}
+
+ZS_PUBLIC int zs_yield(void)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker ? worker->current : NULL;
+	struct zs_task *next;
+	int ret;
+
+	if (!task)
+		return -EPERM;
+	ret = zs_scope_error(task->scope);
+	if (ret < 0)
+		return ret;
+	zs_task_queue_append(&worker->ready, task);
+	worker->num_ready++;
+	next = choose_runnable(worker);
+	if (next != task)
+		switch_to(worker, &task->sp, next);
+	return 0;
+}
+
+/* The running task has returned @result. */
+static ZS_ALWAYS_INLINE void end(struct zs_worker *worker, struct zs_task *task,
+				 int result)
+{
+	bool is_awaited = false;
+
+	if (zs_unlikely(task->scope != task->nursery))
+		zs_scope_close_left_open(task);
+	ZS_COUNT(worker->counters.ended, 1);
+	if (zs_unlikely(result < 0))
+		ZS_COUNT(worker->counters.failed, 1);
+	if (task->is_linked)
+		is_awaited = zs_scope_unlink(task);
+	zs_scope_task_ended(task->nursery, worker, result);
+	if (zs_unlikely(is_awaited))
+		task->state = ZS_TASK_ENDED;
+	else
+		zs_task_free(worker, task);
+}
+
+/* Leaves, for good, a stack that has run its last task. */
+static ZS_ALWAYS_INLINE void leave_stack(struct zs_worker *worker,
+					 struct zs_task *next)
+{
+	struct zs_sanitize_context to = context_of(worker, next);
+	void *never_resumed;
+
+	worker->current = next;
+	worker->is_starved = false;
+	ZS_COUNT(worker->counters.switches, 1);
+	zs_sanitize_before_switch(NULL, &to);
+	zs_switch(&never_resumed, next ? next->sp : worker->loop_sp);
+}
+
+/* The outermost function of every stack. */
+static void task_main(void *unused)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker->current;
+	struct zs_stack *stack = task->stack;
+
+	(void)unused;
+	zs_sanitize_after_switch(NULL);
+	do {
+		end(worker, task, task->fn(task->arg));
+		/* Where the cache is full the loop has to give the stack's
+		 * memory back, from another stack. */
+		if (zs_unlikely(zs_stack_cache_is_full(&worker->stacks))) {
+			worker->spent_stack = stack;
+			leave_stack(worker, NULL);
+		}
+		task = choose(worker);
+		if (!task || task->stack)
+			break;
+		begin(worker, task, stack);
+		worker->current = task;
+	} while (true);
+	/* It is ours until the switch: this thread is the only user. */
+	zs_stack_put(&worker->stacks, stack);
+	leave_stack(worker, task);
+}
+
+void zs_task_run_some(struct zs_worker *worker)
+{
+	struct zs_task *next;
+
+	worker->budget = ZS_WORKER_BUDGET;
+	worker->round = worker->num_ready;
+	do {
+		next = choose_runnable(worker);
+		if (!next)
+			break;
+		switch_to(worker, &worker->loop_sp, next);
+		if (worker->spent_stack) {
+			zs_stack_put(&worker->stacks, worker->spent_stack);
+			worker->spent_stack = NULL;
+		}
+	} while (true);
+	/* relaxed: a gauge. */
+	atomic_store_explicit(&worker->counters.stacks,
+			      worker->stacks.num_mapped, memory_order_relaxed);
+}
+
+void zs_task_prepare_loop(struct zs_worker *worker)
+{
+	zs_sanitize_thread_context(&worker->loop_context);
+}
+
+void zs_task_forget_stacks(struct zs_worker *worker)
+{
+	struct zs_stack *stack;
+
+	for (stack = worker->stacks.free; stack; stack = stack->next)
+		zs_sanitize_stack_destroy(stack);
+	for (stack = worker->stacks.trimmed; stack; stack = stack->next)
+		zs_sanitize_stack_destroy(stack);
+}
+
+void zs_task_relax(void)
+{
+	zs_switch_cpu_relax();
+}
+
+bool zs_task_has_shadow_stack(void)
+{
+	return zs_switch_shadow_stack() != 0;
+}
+
+ZS_PUBLIC struct zs_task *zs_self(void)
+{
+	return zs_worker_task();
+}
+
+ZS_PUBLIC uint64_t zs_task_id(const struct zs_task *task)
+{
+	return task ? task->id : 0;
+}
+
+ZS_PUBLIC int zs_task_set_name(const char *name)
+{
+	struct zs_task *task = zs_worker_task();
+	size_t length;
+
+	if (!task)
+		return -EPERM;
+	if (!name)
+		return -EINVAL;
+	length = strnlen(name, ZS_TASK_NAME_MAX);
+	memcpy(task->name, name, length);
+	task->name[length] = '\0';
+	return 0;
+}
+
+ZS_PUBLIC const char *zs_task_name(const struct zs_task *task)
+{
+	return task ? task->name : "";
+}

@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Tasks: their state, and the switching between them. Used by the scheduler,
+ * and by the rooms above it to park the running task and to wake it.
+ *
+ * A task belongs to no worker until it starts; from then on everything here is
+ * its worker's own, on one thread, but for what is marked.
+ */
+#ifndef ZS_SCHED_TASK_H
+#define ZS_SCHED_TASK_H
+
+#include <assert.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/list.h"
+#include "base/mailbox.h"
+#include "base/text.h"
+#include "zsync/task.h"
+
+struct zs_scope;
+struct zs_stack;
+struct zs_worker;
+
+enum zs_task_state {
+	ZS_TASK_FREE, /* its slab's: never used, or given back */
+	ZS_TASK_UNSTARTED,
+	ZS_TASK_STARTED,
+	ZS_TASK_ENDED, /* gone but for a message that is still under way */
+};
+
+/* What a task is parked on: one constant a kind of wait. */
+struct zs_wait_type {
+	/* The scope that the task is parked in has been cancelled: end the wait
+	 * early, or as early as it can be ended. May be called again for the
+	 * same wait. NULL: a wait that is deaf to it. */
+	void (*cancel)(struct zs_task *task);
+	/* For the dump, on any thread and while the task may go on: adds "recv
+	 * fd 7". */
+	void (*describe)(const void *object, struct zs_text *text);
+};
+
+/*
+ * One a task, from the slab of the worker that spawned it (of the runtime, if a
+ * foreign thread did).
+ */
+struct zs_task {
+	struct zs_task *next; /* in a queue; the slab's while it is free */
+	void *sp;	      /* while it does not run */
+	struct zs_stack *stack;		 /* NULL until it starts */
+	struct zs_scope *scope;		 /* innermost */
+	const struct zs_wait_type *wait; /* NULL unless it is parked */
+	const void *waits_on;		 /* the wait type's business */
+	zs_task_fn *fn;
+	void *arg;
+
+	struct zs_worker *worker;  /* where it started */
+	struct zs_scope *nursery;  /* what it was spawned into; never NULL */
+	struct zs_list siblings;   /* in the nursery's list, once linked */
+	struct zs_task *to_cancel; /* links those that a cancel has to visit */
+	uint64_t id;
+	uint8_t state; /* enum zs_task_state */
+	/* Cancelling the nursery finds it. Tasks that neither park nor open a
+	 * scope never need to be found. */
+	bool is_linked;
+	/* Its message is under way, and so it may not be freed. Set by the
+	 * nursery's worker, cleared by its own. */
+	_Atomic bool cancel_posted;
+	int32_t wake_result; /* of a wait that has one, by who ended it */
+
+	struct zs_message message; /* that it has arrived, or to cancel it */
+	struct zs_worker *owner;   /* of its memory; NULL: the runtime */
+	int64_t parked_ns;	   /* since when, at the resolution of turns */
+	char name[ZS_TASK_NAME_MAX + 1];
+
+	_Alignas(16) unsigned char copy[ZS_SPAWN_COPY_MAX];
+};
+static_assert(sizeof(struct zs_task) <= 256, "four cache lines");
+
+/* First in, first out, linked through next. */
+struct zs_task_queue {
+	struct zs_task *first;
+	struct zs_task **last;
+};
+
+static inline void zs_task_queue_init(struct zs_task_queue *queue)
+{
+	queue->first = NULL;
+	queue->last = &queue->first;
+}
+
+static ZS_ALWAYS_INLINE void zs_task_queue_append(struct zs_task_queue *queue,
+						  struct zs_task *task)
+{
+	task->next = NULL;
+	*queue->last = task;
+	queue->last = &task->next;
+}
+
+static ZS_ALWAYS_INLINE void zs_task_queue_prepend(struct zs_task_queue *queue,
+						   struct zs_task *task)
+{
+	task->next = queue->first;
+	if (!queue->first)
+		queue->last = &task->next;
+	queue->first = task;
+}
+
+/* The queue must not be empty. */
+static ZS_ALWAYS_INLINE struct zs_task *
+zs_task_queue_pop(struct zs_task_queue *queue)
+{
+	struct zs_task *task = queue->first;
+
+	queue->first = task->next;
+	if (!queue->first)
+		queue->last = &queue->first;
+	return task;
+}
+
+/* The running task, which is @worker's, waits until somebody wakes it. The
+ * caller has made sure that somebody will. errno is kept. */
+void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
+		  const void *waits_on);
+
+/* As above, and if @child, an unstarted task of this worker, is not NULL it
+ * runs first. */
+void zs_task_park_for(struct zs_worker *worker, const struct zs_wait_type *type,
+		      const void *waits_on, struct zs_task *child);
+
+/* Worker's thread. @task goes on after those that are ready already. */
+void zs_task_wake(struct zs_task *task);
+/* Before all others: what it waited for ended just now, and its memory is
+ * warm. */
+void zs_task_wake_first(struct zs_task *task);
+
+/* The loop, on the thread's own stack: runs what is ready or unstarted until
+ * nothing is, or until the turn's budget is spent. */
+void zs_task_run_some(struct zs_worker *worker);
+
+/* Once a thread, before the first of them. */
+void zs_task_prepare_loop(struct zs_worker *worker);
+/* Makes the sanitizers forget the stacks of @worker; all are free. */
+void zs_task_forget_stacks(struct zs_worker *worker);
+
+/* For waits that poll: tells the processor that this is one. */
+void zs_task_relax(void);
+/* Does the processor check returns on a stack that we cannot switch? */
+bool zs_task_has_shadow_stack(void);
+
+#endif

@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The worker's loop. Called by the runtime on the worker's thread; posts and
+ * wakes come from any thread.
+ *
+ * A turn: messages, timers, tasks, and one call of the engine, which hands over
+ * what the tasks asked for and waits for the next event if nothing is left to
+ * do. Before it waits the worker steals, and looks for work for a while that
+ * adapts to how often that has paid.
+ */
+#include "sched/worker.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/explain.h"
+#include "sched/runtime.h"
+#include "sched/scope.h"
+
+enum {
+	FIRST_DEQUE = 256,
+	/* Between two looks at the clock while spinning. */
+	RELAXES_PER_LOOK = 16,
+	SPIN_LEAST_NS = 500,
+	/* Every so many times a worker that spins in vain tries again. */
+	SPIN_RETRY = 32,
+	STARVED_RETRY_NS = 10000000,
+};
+
+/* --- unstarted tasks --- */
+
+/* Started and alive, or sent to it and not started. relaxed: a hint that is old
+ * when it arrives. */
+static int64_t load_of(struct zs_worker *worker)
+{
+	struct zs_worker_counters *c = &worker->counters;
+
+	return (int64_t)(atomic_load_explicit(&c->started,
+					      memory_order_relaxed) -
+			 atomic_load_explicit(&c->ended, memory_order_relaxed) +
+			 atomic_load_explicit(&c->sent, memory_order_relaxed) +
+			 atomic_load_explicit(&c->kept, memory_order_relaxed) -
+			 atomic_load_explicit(&c->taken, memory_order_relaxed));
+}
+
+/* One that has clearly fewer tasks: of those that never park none has many. */
+static struct zs_worker *less_busy(struct zs_worker *worker)
+{
+	struct zs_runtime *runtime = worker->runtime;
+	struct zs_worker *other;
+	int64_t theirs;
+
+	worker->victim = (worker->victim + 1) % runtime->num_workers;
+	if (worker->victim == worker->index)
+		worker->victim = (worker->victim + 1) % runtime->num_workers;
+	other = &runtime->workers[worker->victim];
+	theirs = load_of(other);
+	return load_of(worker) > theirs + theirs / 8 + 4 ? other : NULL;
+}
+
+static struct zs_task *take_arrival(struct zs_worker *worker)
+{
+	ZS_COUNT(worker->counters.taken, 1);
+	return zs_task_queue_pop(&worker->arrivals);
+}
+
+struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker)
+{
+	struct zs_worker *other;
+	struct zs_task *task;
+
+	if (worker->is_starved)
+		return NULL;
+	/* Neither source may keep the other waiting for more than a turn. */
+	if (worker->arrivals.first &&
+	    (atomic_load_explicit(&worker->counters.turns,
+				  memory_order_relaxed) &
+		     1 ||
+	     zs_deque_size(&worker->unstarted) == 0))
+		return take_arrival(worker);
+	for (;;) {
+		task = zs_deque_take_top(&worker->unstarted);
+		if (!task)
+			break;
+		other = worker->alone ? NULL : less_busy(worker);
+		if (!other)
+			return task;
+		ZS_COUNT(worker->counters.handovers, 1);
+		zs_worker_send(other, task);
+	}
+	return worker->arrivals.first ? take_arrival(worker) : NULL;
+}
+
+static void wake_an_idle_one(struct zs_worker *worker)
+{
+	struct zs_runtime *runtime = worker->runtime;
+	uint32_t i;
+
+	for (i = 0; i < runtime->num_workers; i++) {
+		/* relaxed: one that falls asleep just now looks at our deque
+		 * once more or leaves the work to us; nothing is lost. */
+		if (!atomic_load_explicit(&runtime->workers[i].is_asleep,
+					  memory_order_relaxed))
+			continue;
+		zs_worker_wake(&runtime->workers[i]);
+		return;
+	}
+}
+
+int zs_worker_push(struct zs_worker *worker, struct zs_task *task)
+{
+	int ret = zs_deque_push(&worker->unstarted, task);
+
+	if (zs_unlikely(ret < 0))
+		return zs_explain_as(ret, "no memory to queue one more task");
+	if (zs_unlikely(!worker->alone) &&
+	    zs_deque_size(&worker->unstarted) > 1)
+		wake_an_idle_one(worker);
+	return 0;
+}
+
+void zs_worker_keep(struct zs_worker *worker, struct zs_task *task)
+{
+	ZS_COUNT(worker->counters.kept, 1);
+	zs_task_queue_append(&worker->arrivals, task);
+}
+
+void zs_worker_keep_first(struct zs_worker *worker, struct zs_task *task)
+{
+	ZS_COUNT(worker->counters.kept, 1);
+	zs_task_queue_prepend(&worker->arrivals, task);
+}
+
+void zs_worker_send(struct zs_worker *worker, struct zs_task *task)
+{
+	/* relaxed: a count. */
+	atomic_fetch_add_explicit(&worker->counters.sent, 1,
+				  memory_order_relaxed);
+	zs_worker_post(worker, &task->message, ZS_MESSAGE_TASK);
+}
+
+/* One task of another worker, to be started here. A single one is left to its
+ * owner, who is likely to be about to start it, until there is nothing better
+ * to do: @least. */
+static bool steal(struct zs_worker *worker, int64_t least)
+{
+	struct zs_runtime *runtime = worker->runtime;
+	uint32_t i;
+
+	if (worker->alone || worker->is_starved)
+		return false;
+	for (i = 1; i < runtime->num_workers; i++) {
+		uint32_t victim = (worker->index + i) % runtime->num_workers;
+		struct zs_deque *deque = &runtime->workers[victim].unstarted;
+		struct zs_task *task;
+
+		if (zs_deque_size(deque) < least)
+			continue;
+		task = zs_deque_steal(deque);
+		if (!task)
+			continue;
+		ZS_COUNT(worker->counters.steals, 1);
+		zs_worker_keep(worker, task);
+		return true;
+	}
+	return false;
+}
+
+/* --- messages --- */
+
+void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
+		    enum zs_message_kind kind)
+{
+	message->kind = kind;
+	zs_mailbox_post(&worker->mailbox, message);
+	zs_worker_wake(worker);
+}
+
+/*
+ * The handshake with fall_asleep(): there the flag is set and then the mailbox
+ * is looked at; here something is posted and then the flag is looked at; all
+ * four are seq_cst, so in their total order one of them sees the other. The
+ * exchange lets one of several wakers make the call.
+ */
+void zs_worker_wake(struct zs_worker *worker)
+{
+	struct zs_worker *self = zs_worker_self;
+
+	if (!atomic_load_explicit(&worker->is_asleep, memory_order_seq_cst) ||
+	    !atomic_exchange_explicit(&worker->is_asleep, false,
+				      memory_order_seq_cst))
+		return;
+	worker->engine->ops->wake(worker->engine);
+	if (self)
+		ZS_COUNT(self->counters.wakeups, 1);
+}
+
+static void handle(struct zs_worker *worker, struct zs_message *message)
+{
+	switch ((enum zs_message_kind)message->kind) {
+	case ZS_MESSAGE_TASK:
+		zs_task_queue_append(&worker->arrivals,
+				     zs_container_of(message, struct zs_task,
+						     message));
+		return;
+	case ZS_MESSAGE_TASK_CANCEL:
+		zs_scope_handle_task_cancel(
+			zs_container_of(message, struct zs_task, message));
+		return;
+	case ZS_MESSAGE_SCOPE:
+		zs_scope_handle(
+			zs_container_of(message, struct zs_scope, message));
+		return;
+	}
+	ZS_ASSERT(!"a message of no kind");
+}
+
+static void handle_messages(struct zs_worker *worker)
+{
+	struct zs_message *message = zs_mailbox_take(&worker->mailbox);
+
+	while (message) {
+		/* It is not ours any more once it has been handled. */
+		struct zs_message *next = message->next;
+
+		ZS_COUNT(worker->counters.messages, 1);
+		handle(worker, message);
+		message = next;
+	}
+}
+
+/* --- waiting --- */
+
+static bool must_quit(struct zs_worker *worker)
+{
+	/* acquire: pairs with the release in zs_runtime_root_idle(). */
+	return atomic_load_explicit(&worker->must_quit, memory_order_acquire);
+}
+
+static bool has_work(struct zs_worker *worker)
+{
+	return worker->num_ready > 0 || must_quit(worker) ||
+	       !zs_mailbox_empty(&worker->mailbox) ||
+	       (!worker->is_starved &&
+		(worker->arrivals.first ||
+		 zs_deque_size(&worker->unstarted) > 0));
+}
+
+static bool finds_work(struct zs_worker *worker)
+{
+	return worker->engine->ops->ready(worker->engine) ||
+	       !zs_mailbox_empty(&worker->mailbox) || must_quit(worker) ||
+	       steal(worker, 2);
+}
+
+/* How long it pays to look: twice as long after each success, half as long
+ * after each failure, and from time to time a try in any case. */
+static int64_t spin_time(struct zs_worker *worker)
+{
+	int64_t most_ns = (int64_t)worker->runtime->config.idle_spin_us * 1000;
+
+	if (worker->spin_limit_ns >= SPIN_LEAST_NS)
+		return worker->spin_limit_ns < most_ns ? worker->spin_limit_ns :
+							 most_ns;
+	if (++worker->vain_spins % SPIN_RETRY != 0)
+		return 0;
+	return most_ns;
+}
+
+static bool spin(struct zs_worker *worker)
+{
+	int64_t most_ns = (int64_t)worker->runtime->config.idle_spin_us * 1000;
+	int64_t spin_ns = most_ns > 0 ? spin_time(worker) : 0;
+	int64_t end_ns, timer_ns;
+	int i;
+
+	if (spin_ns == 0)
+		return false;
+	ZS_COUNT(worker->counters.spins, 1);
+	worker->engine->ops->flush(worker->engine);
+	timer_ns = zs_wheel_next(&worker->wheel);
+	end_ns = zs_clock_ns() + spin_ns;
+	for (;;) {
+		int64_t now_ns;
+
+		for (i = 0; i < RELAXES_PER_LOOK; i++)
+			zs_task_relax();
+		now_ns = zs_clock_ns();
+		if (finds_work(worker) || now_ns >= timer_ns) {
+			worker->spin_limit_ns = spin_ns * 2;
+			return true;
+		}
+		if (now_ns >= end_ns)
+			break;
+	}
+	worker->spin_limit_ns = spin_ns / 2;
+	return false;
+}
+
+static int64_t time_to_wait(struct zs_worker *worker)
+{
+	int64_t next_ns = zs_wheel_next(&worker->wheel);
+	int64_t wait_ns = INT64_MAX;
+
+	if (next_ns != INT64_MAX) {
+		wait_ns = next_ns - zs_clock_ns();
+		if (wait_ns < 0)
+			wait_ns = 0;
+	}
+	/* Memory for a stack may be had again, and nobody tells. */
+	if (worker->is_starved && wait_ns > STARVED_RETRY_NS) {
+		worker->is_starved = false;
+		wait_ns = STARVED_RETRY_NS;
+	}
+	return wait_ns;
+}
+
+/* How long reap() may wait. Announces the sleep first: see zs_worker_wake(). */
+static int64_t fall_asleep(struct zs_worker *worker)
+{
+	atomic_store_explicit(&worker->is_asleep, true, memory_order_seq_cst);
+	if (has_work(worker) || steal(worker, 1))
+		return 0;
+	ZS_COUNT(worker->counters.sleeps, 1);
+	return time_to_wait(worker);
+}
+
+static int64_t idle(struct zs_worker *worker)
+{
+	if (has_work(worker) || steal(worker, 2) || spin(worker))
+		return 0;
+	return fall_asleep(worker);
+}
+
+/* --- the loop --- */
+
+static void reap(struct zs_worker *worker, int64_t wait_ns)
+{
+	struct zs_op_list done;
+	struct zs_op *op;
+
+	zs_op_list_init(&done);
+	worker->engine->ops->reap(worker->engine, &done, wait_ns);
+	/* relaxed: a waker that still sees it only makes a call too many. */
+	if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed))
+		atomic_store_explicit(&worker->is_asleep, false,
+				      memory_order_relaxed);
+	for (op = done.first; op; op = op->next)
+		zs_task_wake(op->owner);
+}
+
+static void turn(struct zs_worker *worker)
+{
+	ZS_COUNT(worker->counters.turns, 1);
+	handle_messages(worker);
+	worker->now_ns = zs_clock_ns();
+	if (worker->wheel.num_armed > 0)
+		ZS_COUNT(worker->counters.timers_fired,
+			 zs_wheel_expire(&worker->wheel, worker->now_ns));
+	zs_task_run_some(worker);
+	reap(worker, worker->num_ready > 0 ? 0 : idle(worker));
+}
+
+void zs_worker_loop(struct zs_worker *worker)
+{
+	while (!must_quit(worker))
+		turn(worker);
+	/* No task is left, but messages to some that ended may be. */
+	handle_messages(worker);
+	ZS_ASSERT(worker->num_ready == 0);
+	ZS_ASSERT(!worker->arrivals.first);
+	ZS_ASSERT(zs_deque_size(&worker->unstarted) == 0);
+}
+
+void zs_worker_start_timer(struct zs_worker *worker, struct zs_timer *timer,
+			   int64_t deadline_ns)
+{
+	ZS_COUNT(worker->counters.timers_started, 1);
+	zs_wheel_start(&worker->wheel, timer, deadline_ns);
+}
+
+/* --- life --- */
+
+int zs_worker_enter(struct zs_worker *worker)
+{
+	struct zs_runtime *runtime = worker->runtime;
+	int ret = 0;
+
+	if (runtime->config.flags & ZS_CONFIG_PIN_WORKERS)
+		ret = zs_cpus_pin(&runtime->cpus, worker->index);
+	if (ret < 0)
+		return zs_explain_as(ret, "worker %u cannot be pinned to its "
+					  "CPU: unset ZS_CONFIG_PIN_WORKERS",
+				     worker->index);
+	ret = zs_signals_enter_thread(worker);
+	if (ret < 0)
+		goto unpin;
+	ret = worker->engine->ops->start(worker->engine);
+	if (ret < 0)
+		goto leave_signals;
+	worker->thread_id = (int)syscall(SYS_gettid);
+	worker->now_ns = zs_clock_ns();
+	zs_wheel_init(&worker->wheel, worker->now_ns);
+	zs_task_prepare_loop(worker);
+	zs_worker_self = worker;
+	return 0;
+leave_signals:
+	zs_signals_leave_thread(worker);
+unpin:
+	if (runtime->config.flags & ZS_CONFIG_PIN_WORKERS)
+		zs_cpus_unpin(&runtime->cpus);
+	return ret;
+}
+
+void zs_worker_leave(struct zs_worker *worker)
+{
+	zs_worker_self = NULL;
+	worker->engine->ops->finish(worker->engine);
+	zs_signals_leave_thread(worker);
+	if (worker->runtime->config.flags & ZS_CONFIG_PIN_WORKERS)
+		zs_cpus_unpin(&worker->runtime->cpus);
+}
+
+int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
+		   uint32_t index)
+{
+	const struct zs_config *config = &runtime->config;
+	int ret;
+
+	memset(worker, 0, sizeof(*worker));
+	worker->runtime = runtime;
+	worker->index = index;
+	worker->alone = runtime->num_workers == 1;
+	worker->victim = index;
+	worker->task_id_step = runtime->num_workers + 1;
+	worker->next_task_id = index + 1;
+	worker->credits_most = runtime->credit_step * 2;
+	worker->spin_limit_ns = (int64_t)config->idle_spin_us * 1000;
+	zs_task_queue_init(&worker->ready);
+	zs_task_queue_init(&worker->arrivals);
+	zs_mailbox_init(&worker->mailbox);
+	zs_slab_init(&worker->tasks, sizeof(struct zs_task));
+	zs_slab_init(&worker->scopes, sizeof(struct zs_scope));
+	zs_stack_pool_init(&worker->stacks, config->green_thread_stack_size,
+			   config->stack_cache);
+	pthread_mutex_init(&worker->children_lock, NULL);
+	ret = zs_deque_init(&worker->unstarted, FIRST_DEQUE, worker->alone);
+	if (ret < 0)
+		return zs_explain_as(ret, "no memory for worker %u", index);
+	ret = zs_engine_create(&worker->engine, runtime->model,
+			       &runtime->kernel, config->queue_depth);
+	if (ret < 0)
+		zs_deque_fini(&worker->unstarted);
+	return ret;
+}
+
+void zs_worker_fini(struct zs_worker *worker)
+{
+	zs_task_forget_stacks(worker);
+	zs_stack_pool_fini(&worker->stacks);
+	zs_slab_fini(&worker->tasks);
+	zs_slab_fini(&worker->scopes);
+	zs_deque_fini(&worker->unstarted);
+	worker->engine->ops->destroy(worker->engine);
+	pthread_mutex_destroy(&worker->children_lock);
+}

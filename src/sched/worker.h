@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Worker: a thread, its engine, and the tasks that started there. Its loop is
+ * called by the runtime; messages and wakes come from any thread; the rest is
+ * its own.
+ */
+#ifndef ZS_SCHED_WORKER_H
+#define ZS_SCHED_WORKER_H
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/deque.h"
+#include "base/mailbox.h"
+#include "engine/engine.h"
+#include "mem/slab.h"
+#include "mem/stack.h"
+#include "sched/sanitize.h"
+#include "sched/task.h"
+#include "sched/wheel.h"
+
+struct zs_runtime;
+
+/* A turn resumes this many tasks, then the ring and the timers have a look. */
+#define ZS_WORKER_BUDGET 256
+
+enum zs_message_kind {
+	ZS_MESSAGE_TASK,	/* a task to start here */
+	ZS_MESSAGE_TASK_CANCEL, /* its nursery was cancelled */
+	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
+};
+
+/* Each counted by the worker's own thread, but for sent; read by anyone,
+ * relaxed: a count publishes nothing. */
+struct zs_worker_counters {
+	_Atomic uint64_t spawned;
+	_Atomic uint64_t started;
+	_Atomic uint64_t ended;
+	_Atomic uint64_t failed;
+	_Atomic uint64_t switches;
+	_Atomic uint64_t steals;
+	_Atomic uint64_t handovers;
+	_Atomic uint64_t messages;
+	_Atomic uint64_t wakeups;
+	_Atomic uint64_t sleeps;
+	_Atomic uint64_t spins;
+	_Atomic uint64_t turns;
+	_Atomic uint64_t timers_started;
+	_Atomic uint64_t timers_fired;
+	_Atomic uint64_t cancels;
+	_Atomic uint64_t left_open;
+	_Atomic uint64_t stacks; /* mapped; a gauge */
+	/* Unstarted tasks that were put into arrivals, and taken out. */
+	_Atomic uint64_t sent; /* from elsewhere; by any thread */
+	_Atomic uint64_t kept;
+	_Atomic uint64_t taken;
+};
+
+struct zs_worker {
+	/* --- its own thread's, hot --- */
+	struct zs_task *current; /* NULL: the loop runs */
+	struct zs_task_queue ready;
+	uint32_t num_ready;
+	/* Of those ready, how many come before an unstarted one. */
+	uint32_t round;
+	uint32_t budget; /* resumes left in this turn */
+	bool alone;	 /* constant: the runtime has no other worker */
+	/* No stack could be had: nothing starts until a task has ended. */
+	bool is_starved;
+	struct zs_engine *engine;
+	void *loop_sp;
+	struct zs_stack_pool stacks;
+	struct zs_slab tasks;
+	struct zs_slab scopes;
+	uint64_t next_task_id;
+	uint64_t task_id_step; /* constant */
+	/* Tasks that it may spawn without asking the runtime; it gives some
+	 * back at credits_most, which is constant. */
+	int64_t credits;
+	int64_t credits_most;
+	int64_t now_ns; /* as of this turn */
+	/* Left by a task that ended, for the loop to give its memory back. */
+	struct zs_stack *spent_stack;
+	/* Unstarted tasks that are not to be stolen: they were sent here, or
+	 * their nursery is pinned. */
+	struct zs_task_queue arrivals;
+
+	/* --- its own thread's, cold --- */
+	struct zs_runtime *runtime; /* constant */
+	uint32_t index;		    /* constant */
+	uint32_t victim;	    /* whom to steal from next */
+	int64_t spin_limit_ns;	    /* how long it pays to look for work */
+	uint32_t vain_spins;	    /* times it did not look at all */
+	struct zs_sanitize_context loop_context;
+	pthread_t thread;
+	bool has_thread; /* of its own, to be joined */
+	int enter_result;
+	char enter_text[256]; /* what zs_explain() says of it */
+	int thread_id;	      /* for the dump */
+	/* What handlers run on, and what the thread had before. */
+	void *signal_stack;
+	stack_t old_signal_stack;
+	sigset_t old_signal_mask;
+
+	/* --- shared --- */
+	struct zs_worker_counters counters;
+	struct zs_deque unstarted; /* thieves take from it */
+	ZS_CACHE_ALIGNED struct zs_mailbox mailbox;
+	/* True from before it last looks at the mailbox until it is woken. */
+	_Atomic bool is_asleep;
+	_Atomic bool must_quit; /* no task is left anywhere */
+	/* Guards the children of the scopes of this worker. */
+	pthread_mutex_t children_lock;
+
+	struct zs_wheel wheel; /* its own; large, so last */
+};
+
+/* The calling thread's worker, NULL on any other thread. */
+extern _Thread_local struct zs_worker *zs_worker_self;
+
+/* The running task, NULL outside one. */
+static ZS_ALWAYS_INLINE struct zs_task *zs_worker_task(void)
+{
+	struct zs_worker *worker = zs_worker_self;
+
+	return worker ? worker->current : NULL;
+}
+
+/* Before the thread runs. 0 or a negative errno, explained. */
+int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
+		   uint32_t index);
+/* After it has ended, or if it never ran. */
+void zs_worker_fini(struct zs_worker *worker);
+
+/* On the worker's thread. Makes it a worker and sets the engine off; 0 or a
+ * negative errno, explained there. */
+int zs_worker_enter(struct zs_worker *worker);
+/* Runs tasks until must_quit. */
+void zs_worker_loop(struct zs_worker *worker);
+/* Undoes zs_worker_enter(). */
+void zs_worker_leave(struct zs_worker *worker);
+
+/* Any thread. @message is the worker's until it has handled it. */
+void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
+		    enum zs_message_kind kind);
+/* Any thread. Ends its sleep, if it sleeps. */
+void zs_worker_wake(struct zs_worker *worker);
+
+/* Its own thread. @task, unstarted, may be started here or stolen. 0 or
+ * -ENOMEM. */
+int zs_worker_push(struct zs_worker *worker, struct zs_task *task);
+/* Its own thread. @task is to be started here and nowhere else; after those that
+ * wait for the same, or before them. */
+void zs_worker_keep(struct zs_worker *worker, struct zs_task *task);
+void zs_worker_keep_first(struct zs_worker *worker, struct zs_task *task);
+/* Any thread. The same, by message, for another worker. */
+void zs_worker_send(struct zs_worker *worker, struct zs_task *task);
+
+/* The way of zs_worker_take_unstarted() where there is more than one source. */
+struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker);
+
+/* Its own thread. The task to start next, NULL if there is none. One that had
+ * better start on a less busy worker is sent there on the way. */
+static ZS_ALWAYS_INLINE struct zs_task *
+zs_worker_take_unstarted(struct zs_worker *worker)
+{
+	if (zs_likely(worker->alone && !worker->arrivals.first &&
+		      !worker->is_starved))
+		return zs_deque_take_top(&worker->unstarted);
+	return zs_worker_next_unstarted(worker);
+}
+
+/* Its own thread. A timer, counted. */
+void zs_worker_start_timer(struct zs_worker *worker, struct zs_timer *timer,
+			   int64_t deadline_ns);
+
+#endif
