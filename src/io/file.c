@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Files, pipes and descriptors at large: checks of arguments, and one operation
+ * a call. Called by tasks.
+ */
+#include "zsync/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "engine/abi.h"
+#include "engine/op.h"
+#include "io/await.h"
+#include "io/transfer.h"
+
+/* An offset that says: at the file's own position, and move it. */
+#define OWN_POSITION UINT64_MAX
+
+ZS_PUBLIC int zs_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+	struct zs_op op = {
+		.code = ZS_OP_OPENAT,
+		.fd = dirfd,
+		.address = (uint64_t)(uintptr_t)path,
+		.length = mode,
+		.flags = (uint32_t)flags | O_CLOEXEC,
+	};
+
+	if (!path)
+		return -EINVAL;
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_close(int fd)
+{
+	struct zs_op op = {
+		.code = ZS_OP_CLOSE,
+		.fd = fd,
+	};
+
+	return zs_await_shielded(&op);
+}
+
+ZS_PUBLIC ssize_t zs_read(int fd, void *buffer, size_t length)
+{
+	return zs_transfer(ZS_OP_READ, fd, buffer, length, OWN_POSITION, 0);
+}
+
+ZS_PUBLIC ssize_t zs_write(int fd, const void *buffer, size_t length)
+{
+	return zs_transfer(ZS_OP_WRITE, fd, buffer, length, OWN_POSITION, 0);
+}
+
+ZS_PUBLIC ssize_t zs_pread(int fd, void *buffer, size_t length, int64_t offset)
+{
+	if (offset < 0)
+		return -EINVAL;
+	return zs_transfer(ZS_OP_READ, fd, buffer, length, (uint64_t)offset, 0);
+}
+
+ZS_PUBLIC ssize_t zs_pwrite(int fd, const void *buffer, size_t length,
+			    int64_t offset)
+{
+	if (offset < 0)
+		return -EINVAL;
+	return zs_transfer(ZS_OP_WRITE, fd, buffer, length, (uint64_t)offset,
+			   0);
+}
+
+ZS_PUBLIC int zs_fsync(int fd)
+{
+	struct zs_op op = {
+		.code = ZS_OP_FSYNC,
+		.fd = fd,
+	};
+
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_fdatasync(int fd)
+{
+	struct zs_op op = {
+		.code = ZS_OP_FSYNC,
+		.fd = fd,
+		.flags = ZS_URING_FSYNC_DATASYNC,
+	};
+
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_statx(int dirfd, const char *path, int flags,
+		       unsigned int mask, struct statx *buffer)
+{
+	struct zs_op op = {
+		.code = ZS_OP_STATX,
+		.fd = dirfd,
+		.address = (uint64_t)(uintptr_t)path,
+		.offset = (uint64_t)(uintptr_t)buffer,
+		.length = mask,
+		.flags = (uint32_t)flags,
+	};
+
+	if (!path || !buffer)
+		return -EINVAL;
+	return zs_await(&op);
+}

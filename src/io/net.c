@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Sockets: checks of arguments, and one operation a call. Called by tasks.
+ *
+ * The kernel itself adds MSG_NOSIGNAL to what it sends for a ring. It is said
+ * here all the same, because it is a promise of ours and not of every engine.
+ */
+#include "zsync/net.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "engine/op.h"
+#include "io/await.h"
+#include "io/transfer.h"
+#include "zsync/file.h"
+#include "zsync/task.h"
+
+union inet_address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+/*
+ * Awaits @op. Where the kernel gave up because the descriptor is O_NONBLOCK, it
+ * waits for @events and tries again: older kernels give up on accept, all do on
+ * a message that they tried to move often enough (128 times on 6.18).
+ */
+static int await_ready(struct zs_op *op, unsigned int events)
+{
+	int ret = zs_await(op);
+
+	while (zs_unlikely(ret == -EAGAIN)) {
+		ret = zs_poll_fd(op->fd, events);
+		if (ret < 0)
+			return ret;
+		ret = zs_await(op);
+	}
+	return ret;
+}
+
+ZS_PUBLIC int zs_socket(int domain, int type, int protocol)
+{
+	struct zs_op op = {
+		.code = ZS_OP_SOCKET,
+		.fd = domain,
+		.offset = (uint32_t)type | SOCK_CLOEXEC,
+		.length = (uint32_t)protocol,
+	};
+
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_bind(int fd, const struct sockaddr *address, socklen_t length)
+{
+	struct zs_op op = {
+		.code = ZS_OP_BIND,
+		.fd = fd,
+		.address = (uint64_t)(uintptr_t)address,
+		.offset = length,
+	};
+
+	if (!address && length > 0)
+		return -EINVAL;
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_listen(int fd, int backlog)
+{
+	struct zs_op op = {
+		.code = ZS_OP_LISTEN,
+		.fd = fd,
+		.length = (uint32_t)backlog,
+	};
+
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_accept(int fd, struct sockaddr *address, socklen_t *length,
+			int flags)
+{
+	struct zs_op op = {
+		.code = ZS_OP_ACCEPT,
+		.fd = fd,
+		.address = (uint64_t)(uintptr_t)address,
+		.offset = (uint64_t)(uintptr_t)length,
+		.flags = (uint32_t)flags | SOCK_CLOEXEC,
+	};
+
+	if (address && !length)
+		return -EINVAL;
+	return await_ready(&op, POLLIN);
+}
+
+ZS_PUBLIC int zs_connect(int fd, const struct sockaddr *address,
+			 socklen_t length)
+{
+	struct zs_op op = {
+		.code = ZS_OP_CONNECT,
+		.fd = fd,
+		.address = (uint64_t)(uintptr_t)address,
+		.offset = length,
+	};
+
+	if (!address && length > 0)
+		return -EINVAL;
+	return zs_await(&op);
+}
+
+ZS_PUBLIC int zs_shutdown(int fd, int how)
+{
+	struct zs_op op = {
+		.code = ZS_OP_SHUTDOWN,
+		.fd = fd,
+		.length = (uint32_t)how,
+	};
+
+	return zs_await(&op);
+}
+
+ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
+{
+	return zs_transfer(ZS_OP_SEND, fd, buffer, length, 0,
+			   flags | MSG_NOSIGNAL);
+}
+
+ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
+{
+	return zs_transfer(ZS_OP_RECV, fd, buffer, length, 0, flags);
+}
+
+static ssize_t transfer_message(enum zs_op_code code, int fd,
+				const struct msghdr *message, int flags,
+				unsigned int events)
+{
+	struct zs_op op = {
+		.code = (uint8_t)code,
+		.fd = fd,
+		.address = (uint64_t)(uintptr_t)message,
+		.length = 1,
+		.flags = (uint32_t)flags,
+	};
+
+	if (!message)
+		return -EINVAL;
+	if (flags & MSG_DONTWAIT)
+		return zs_await(&op);
+	return await_ready(&op, events);
+}
+
+ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return transfer_message(ZS_OP_SENDMSG, fd, message,
+				flags | MSG_NOSIGNAL, POLLOUT);
+}
+
+ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return transfer_message(ZS_OP_RECVMSG, fd, message, flags,
+				flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
+}
+
+/* Goes on with what was not all sent, from the result @ret of the last try. */
+static ZS_NOINLINE ssize_t send_rest(struct zs_op *op, int ret)
+{
+	ssize_t sent = 0;
+
+	while (ret > 0) {
+		sent += ret;
+		op->address += (uint64_t)ret;
+		op->length -= (uint32_t)ret;
+		if (op->length == 0)
+			return sent;
+		ret = zs_await(op);
+	}
+	return sent > 0 ? sent : ret;
+}
+
+/* The kernel does the looping where it knows MSG_WAITALL for sends (5.19), and
+ * reports what was sent before an error; older ones ignore the flag. */
+ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
+			      int flags)
+{
+	struct zs_op op;
+	int ret = zs_transfer_init(&op, ZS_OP_SEND, fd, buffer, length, 0,
+				   flags | MSG_NOSIGNAL | MSG_WAITALL);
+
+	if (zs_unlikely(ret < 0))
+		return ret;
+	ret = zs_await(&op);
+	if (zs_likely(ret == (int)op.length))
+		return ret;
+	return send_rest(&op, ret);
+}
+
+ZS_PUBLIC int zs_poll_fd(int fd, unsigned int events)
+{
+	struct zs_op op = {
+		.code = ZS_OP_POLL,
+		.fd = fd,
+		.flags = events,
+	};
+
+	if (events == 0 || events > UINT16_MAX)
+		return -EINVAL;
+	return zs_await(&op);
+}
+
+/* Fills *address; its length, or -EINVAL for what is not numeric. */
+static int parse_address(union inet_address *address, const char *text,
+			 uint16_t port)
+{
+	memset(address, 0, sizeof(*address));
+	if (!text)
+		text = "127.0.0.1";
+	if (strchr(text, ':')) {
+		address->v6.sin6_family = AF_INET6;
+		address->v6.sin6_port = htons(port);
+		if (inet_pton(AF_INET6, text, &address->v6.sin6_addr) != 1)
+			return -EINVAL;
+		return sizeof(address->v6);
+	}
+	address->v4.sin_family = AF_INET;
+	address->v4.sin_port = htons(port);
+	if (inet_pton(AF_INET, text, &address->v4.sin_addr) != 1)
+		return -EINVAL;
+	return sizeof(address->v4);
+}
+
+/* A plain system call, because it never blocks. */
+static int switch_on(int fd, int level, int option)
+{
+	int on = 1, ret = 0, saved = errno;
+
+	if (setsockopt(fd, level, option, &on, sizeof(on)) < 0)
+		ret = -errno;
+	errno = saved;
+	return ret;
+}
+
+ZS_PUBLIC int zs_tcp_listen(const char *address, uint16_t port, int backlog)
+{
+	union inet_address local;
+	int length = parse_address(&local, address, port);
+	int fd, ret;
+
+	if (length < 0)
+		return length;
+	fd = zs_socket(local.any.sa_family, SOCK_STREAM, 0);
+	if (fd < 0)
+		return fd;
+	ret = switch_on(fd, SOL_SOCKET, SO_REUSEADDR);
+	if (ret == 0)
+		ret = zs_bind(fd, &local.any, (socklen_t)length);
+	if (ret == 0)
+		ret = zs_listen(fd, backlog);
+	if (ret == 0)
+		return fd;
+	zs_close(fd);
+	return ret;
+}
+
+ZS_PUBLIC int zs_tcp_connect(const char *address, uint16_t port)
+{
+	union inet_address peer;
+	int length = parse_address(&peer, address, port);
+	int fd, ret;
+
+	if (length < 0)
+		return length;
+	fd = zs_socket(peer.any.sa_family, SOCK_STREAM, 0);
+	if (fd < 0)
+		return fd;
+	ret = switch_on(fd, IPPROTO_TCP, TCP_NODELAY);
+	if (ret == 0)
+		ret = zs_connect(fd, &peer.any, (socklen_t)length);
+	if (ret == 0)
+		return fd;
+	zs_close(fd);
+	return ret;
+}
+
+ZS_PUBLIC int zs_local_port(int fd)
+{
+	union inet_address local = { .any = { .sa_family = AF_UNSPEC } };
+	socklen_t length = sizeof(local);
+	int ret = 0, saved = errno;
+
+	if (!zs_self())
+		return -EPERM;
+	if (getsockname(fd, &local.any, &length) < 0)
+		ret = -errno;
+	errno = saved;
+	if (ret < 0)
+		return ret;
+	if (local.any.sa_family == AF_INET)
+		return ntohs(local.v4.sin_port);
+	if (local.any.sa_family == AF_INET6)
+		return ntohs(local.v6.sin6_port);
+	return -EAFNOSUPPORT;
+}
