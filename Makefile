@@ -68,11 +68,14 @@ accepted  = $(shell $(CC) -Werror $(1) -x c -c /dev/null -o /dev/null \
 hardening := $(foreach f,-fstack-clash-protection $(if \
 	$(filter x86_64,$(ARCH)),-fcf-protection=branch) $(if \
 	$(filter aarch64,$(ARCH)),-mbranch-protection=bti),$(call accepted,$(f)))
+# Two counters side by side, written one by one, would be read as one word: each
+# time a stall of some 12 cycles until the stores have left the store buffer.
+tuning := $(call accepted,-fno-tree-slp-vectorize)
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
 	$(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
 zs_cflags := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(if \
 	$(filter 1,$(WERROR)),-Werror) -fvisibility=hidden -fPIC -pthread \
-	-ftls-model=initial-exec $(hardening) -Iinclude -Isrc -Iarch/$(ARCH) \
+	-ftls-model=initial-exec $(hardening) $(tuning) -Iinclude -Isrc -Iarch/$(ARCH) \
 	$(sanitize) $(CFLAGS)
 
 # --- quiet output ----------------------------------------------------------

@@ -72,8 +72,8 @@ static ZS_RACY void add_wait(struct dump *dump, const struct zs_task *task)
 		zs_text_add(&dump->text, "ready");
 		return;
 	}
-	zs_text_add(&dump->text, wait->cancel ? "waits for " :
-						"waits, uncancellable, for ");
+	zs_text_add(&dump->text,
+		    wait->cancel ? "waits for " : "waits, uncancellable, for ");
 	wait->describe(task->waits_on, &dump->text);
 	zs_text_add(&dump->text, " since ");
 	zs_text_add_duration(&dump->text, dump->now_ns - task->parked_ns);
@@ -188,11 +188,11 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 	add_named(dump, ", ", worker->num_ready, " ready");
 	add_named(dump, ", ", zs_deque_size(&worker->unstarted),
 		  " not started");
-	add_named(dump, ", ", (int64_t)(get(&tasks->started) -
-					get(&tasks->ended)),
+	add_named(dump, ", ",
+		  (int64_t)(get(&tasks->started) - get(&tasks->ended)),
 		  " alive");
-	add_named(dump, ", ", (int64_t)(get(&ops->submitted) -
-					get(&ops->completed)),
+	add_named(dump, ", ",
+		  (int64_t)(get(&ops->submitted) - get(&ops->completed)),
 		  " operations in flight");
 	add_named(dump, ", ", (int64_t)worker->wheel.num_armed, " timers\n");
 	flush(dump);

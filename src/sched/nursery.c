@@ -22,9 +22,9 @@ ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
 	if (!nursery)
 		return -EINVAL;
 	if (options && options->flags & ~(uint32_t)ZS_NURSERY_PINNED)
-		return zs_explain_as(-EINVAL,
-				     "zs_nursery_options.flags: 0x%x is no flag",
-				     options->flags);
+		return zs_explain_as(
+			-EINVAL, "zs_nursery_options.flags: 0x%x is no flag",
+			options->flags);
 	if (options && options->deadline_ns != 0)
 		deadline_ns = options->deadline_ns;
 	scope = zs_scope_open(task, deadline_ns);
@@ -34,13 +34,13 @@ ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
 	scope->is_pinned = options && options->flags & ZS_NURSERY_PINNED;
 	nursery->scope = scope;
 	/* relaxed: this thread is the only writer. */
-	nursery->generation = atomic_load_explicit(&scope->generation,
-						   memory_order_relaxed);
+	nursery->generation =
+		atomic_load_explicit(&scope->generation, memory_order_relaxed);
 	return 0;
 }
 
-/* Where the nursery is this worker's, its handle is checked by a plain look: who
- * closes it runs on this thread. */
+/* Where the nursery is this worker's, its handle is checked by a plain look:
+ * who closes it runs on this thread. */
 static ZS_ALWAYS_INLINE int spawn_into(struct zs_nursery nursery,
 				       const struct zs_spawn *spawn)
 {

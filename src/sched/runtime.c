@@ -55,32 +55,6 @@ static bool has_forked(const struct zs_runtime *runtime)
 	return runtime->fork_count != zs_runtime_fork_count();
 }
 
-/* --- credits --- */
-
-int64_t zs_runtime_take_credits(struct zs_runtime *runtime, int64_t wanted)
-{
-	/* relaxed: a number of tasks publishes nothing. */
-	int64_t had = atomic_load_explicit(&runtime->credits,
-					   memory_order_relaxed);
-	int64_t taken;
-
-	do {
-		taken = had < wanted ? had : wanted;
-		if (taken <= 0)
-			return 0;
-	} while (!atomic_compare_exchange_weak_explicit(
-		&runtime->credits, &had, had - taken, memory_order_relaxed,
-		memory_order_relaxed));
-	return taken;
-}
-
-void zs_runtime_give_credits(struct zs_runtime *runtime, int64_t number)
-{
-	/* relaxed: as above. */
-	atomic_fetch_add_explicit(&runtime->credits, number,
-				  memory_order_relaxed);
-}
-
 /* --- create --- */
 
 static int take_config(struct zs_runtime *runtime,
@@ -607,7 +581,8 @@ ZS_PUBLIC int zs_runtime_info(const struct zs_runtime *runtime,
 		.model_reason = runtime->model_reason,
 		.num_workers = runtime->num_workers,
 		.queue_depth = runtime->workers[0].engine->queue_depth,
-		.green_thread_stack_size = runtime->workers[0].stacks.stack_size,
+		.green_thread_stack_size =
+			runtime->workers[0].stacks.stack_size,
 	};
 	return 0;
 }

@@ -44,11 +44,12 @@ struct zs_runtime {
 	/* Tasks that may still be spawned, but for workers' credits. */
 	_Atomic int64_t credits;
 	_Atomic uint32_t next_worker; /* to whom a foreign spawn goes */
+	_Atomic uint32_t num_asleep;  /* workers that wait in the kernel */
 
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
 	/* Read without the lock by spawns, which the root then checks. */
-	_Atomic int phase; /* enum zs_runtime_phase */
+	_Atomic int phase;	  /* enum zs_runtime_phase */
 	uint32_t workers_started; /* have entered, or failed to */
 	uint32_t workers_left;	  /* have a thread and have not ended */
 	bool is_joining;
@@ -60,10 +61,6 @@ struct zs_runtime {
 
 /* Worker 0's thread: the root has no task left. */
 void zs_runtime_root_idle(struct zs_runtime *runtime);
-
-/* Any thread. Takes up to @wanted credits; how many, 0 if there are none. */
-int64_t zs_runtime_take_credits(struct zs_runtime *runtime, int64_t wanted);
-void zs_runtime_give_credits(struct zs_runtime *runtime, int64_t number);
 
 /* How often this process has been a child of fork(). Any thread. */
 uint32_t zs_runtime_fork_count(void);

@@ -212,7 +212,7 @@ static inline void zs_sanitize_stack_reuse(struct zs_stack *stack)
 static inline void
 zs_sanitize_thread_context(struct zs_sanitize_context *context)
 {
-	*context = (struct zs_sanitize_context){.fiber = zs_tsan_current()};
+	*context = (struct zs_sanitize_context){ .fiber = zs_tsan_current() };
 	zs_asan_thread_bounds(context);
 }
 

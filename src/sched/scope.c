@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Scopes: opening, closing, counting tasks, cancelling. Called by nursery.c,
- * cancel.c, the spawning and ending of tasks, and the worker's loop for the
- * messages that other threads send.
- *
- * A cancel visits what is below one task at a time, through a list that is
- * linked in the tasks, so that a deep tree costs no stack.
+ * Scopes: opening, closing, counting tasks, and what other threads may ask of
+ * one. Called by nursery.c, token.c, the spawning and ending of tasks, and the
+ * worker's loop for the messages that other threads send. How a cancel gets to
+ * those inside is in cancel.c.
  */
 #include "sched/scope.h"
 
@@ -15,7 +13,6 @@
 #include "base/assert.h"
 #include "base/text.h"
 #include "sched/runtime.h"
-#include "sched/spawn.h"
 #include "sched/worker.h"
 
 /* --- the word --- */
@@ -57,8 +54,8 @@ static ZS_ALWAYS_INLINE bool change_state(struct zs_scope *scope, uint64_t *old,
  * half of it is checked again when it is changed. */
 static bool is_current(struct zs_scope *scope, uint64_t generation)
 {
-	return atomic_load_explicit(&scope->generation,
-				    memory_order_relaxed) == generation;
+	return atomic_load_explicit(&scope->generation, memory_order_relaxed) ==
+	       generation;
 }
 
 static bool can_close(const struct zs_scope *scope, uint64_t state)
@@ -88,7 +85,7 @@ static void add_to_balance(struct zs_scope *scope, uint64_t delta)
 	 * moment that its last task has been counted off. */
 	do {
 		new = old + delta;
-		if (!(new & ZS_SCOPE_POSTED) && must_tell(new))
+		if (!(new &ZS_SCOPE_POSTED) && must_tell(new))
 			new |= ZS_SCOPE_POSTED;
 	} while (!change_state(scope, &old, new));
 	if ((new ^ old) & ZS_SCOPE_POSTED)
@@ -121,8 +118,8 @@ static void init(struct zs_scope *scope, struct zs_worker *worker)
 
 static void open_state(struct zs_scope *scope, uint64_t bits)
 {
-	uint64_t generation = atomic_load_explicit(&scope->generation,
-						   memory_order_relaxed);
+	uint64_t generation =
+		atomic_load_explicit(&scope->generation, memory_order_relaxed);
 
 	/* release: publishes the rest to whom a stale handle leads here. */
 	atomic_store_explicit(&scope->state,
@@ -208,146 +205,7 @@ int zs_scope_reason(struct zs_scope *scope, uint64_t generation)
 	return is_open_as(state_of(scope), generation) ? reason : -ESTALE;
 }
 
-/* --- linking --- */
-
-/* A lone worker has nobody to lock out: foreign threads touch no list. */
-static void lock_children(struct zs_worker *worker)
-{
-	if (!worker->alone)
-		pthread_mutex_lock(&worker->children_lock);
-}
-
-static void unlock_children(struct zs_worker *worker)
-{
-	if (!worker->alone)
-		pthread_mutex_unlock(&worker->children_lock);
-}
-
-void zs_scope_link(struct zs_task *task)
-{
-	struct zs_worker *owner = task->nursery->worker;
-
-	lock_children(owner);
-	zs_list_append(&task->nursery->children, &task->siblings);
-	unlock_children(owner);
-	task->is_linked = true;
-}
-
-bool zs_scope_unlink(struct zs_task *task)
-{
-	struct zs_worker *owner = task->nursery->worker;
-
-	lock_children(owner);
-	zs_list_remove(&task->siblings);
-	unlock_children(owner);
-	/* acquire: pairs with the exchange in reach_children(), which the lock
-	 * has ordered before; the message itself comes by the mailbox. */
-	return atomic_load_explicit(&task->cancel_posted, memory_order_acquire);
-}
-
-/* --- cancelling --- */
-
-/* Tasks of this worker go on *list; those of others are sent a message. */
-static void reach_children(struct zs_scope *nursery, struct zs_task **list)
-{
-	struct zs_list *node;
-
-	lock_children(nursery->worker);
-	for (node = nursery->children.next; node != &nursery->children;
-	     node = node->next) {
-		struct zs_task *task =
-			zs_container_of(node, struct zs_task, siblings);
-
-		if (task->worker == nursery->worker) {
-			task->to_cancel = *list;
-			*list = task;
-			continue;
-		}
-		/* Under the lock, so that the task has not ended; it is kept
-		 * until its worker has cleared this. */
-		if (!atomic_exchange_explicit(&task->cancel_posted, true,
-					      memory_order_acq_rel))
-			zs_worker_post(task->worker, &task->message,
-				       ZS_MESSAGE_TASK_CANCEL);
-	}
-	unlock_children(nursery->worker);
-}
-
-/* Marks the chain of @task up to @end, which is not marked. */
-static void mark_chain(struct zs_task *task, const struct zs_scope *end,
-		       int reason, struct zs_task **list)
-{
-	struct zs_scope *scope;
-
-	for (scope = task->scope; scope != end; scope = scope->outer) {
-		/* relaxed, both: see zs_scope_error(). */
-		if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
-			continue;
-		atomic_store_explicit(&scope->reason, reason,
-				      memory_order_relaxed);
-		if (scope->is_nursery)
-			reach_children(scope, list);
-	}
-}
-
-static void end_wait(struct zs_task *task)
-{
-	if (!task->wait || !task->wait->cancel)
-		return;
-	ZS_COUNT(task->worker->counters.cancels, 1);
-	task->wait->cancel(task);
-}
-
-static void cancel_all(struct zs_task *list, int reason)
-{
-	while (list) {
-		struct zs_task *task = list;
-
-		list = task->to_cancel;
-		mark_chain(task, task->nursery, reason, &list);
-		end_wait(task);
-	}
-}
-
-void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason)
-{
-	struct zs_task *list = NULL;
-
-	/* relaxed: this thread is the only writer. */
-	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
-		return;
-	if (scope->opener) {
-		mark_chain(scope->opener, scope->outer, reason, &list);
-		end_wait(scope->opener);
-	} else {
-		atomic_store_explicit(&scope->reason, reason,
-				      memory_order_relaxed);
-		reach_children(scope, &list);
-	}
-	cancel_all(list, reason);
-}
-
-void zs_scope_handle_task_cancel(struct zs_task *task)
-{
-	struct zs_worker *worker = task->worker;
-	struct zs_task *list = NULL;
-	int reason;
-
-	/* release: the next message may be posted only once this one has been
-	 * taken in. */
-	atomic_store_explicit(&task->cancel_posted, false,
-			      memory_order_release);
-	if (task->state == ZS_TASK_ENDED) {
-		zs_task_free(worker, task);
-		return;
-	}
-	/* relaxed: see zs_scope_error(). */
-	reason = atomic_load_explicit(&task->nursery->reason,
-				      memory_order_relaxed);
-	mark_chain(task, task->nursery, reason, &list);
-	end_wait(task);
-	cancel_all(list, reason);
-}
+/* --- asking --- */
 
 static bool has_forked(const struct zs_scope *scope)
 {
@@ -420,10 +278,9 @@ static ZS_COLD void fail(struct zs_scope *scope, int result)
 
 	/* relaxed: the word's change that follows publishes it. */
 	if (!scope->opener ||
-	    !atomic_compare_exchange_strong_explicit(&scope->error, &none,
-						     result,
-						     memory_order_relaxed,
-						     memory_order_relaxed))
+	    !atomic_compare_exchange_strong_explicit(
+		    &scope->error, &none, result, memory_order_relaxed,
+		    memory_order_relaxed))
 		return;
 	zs_scope_ask_cancel(scope,
 			    atomic_load_explicit(&scope->generation,
@@ -462,7 +319,7 @@ void zs_scope_handle(struct zs_scope *scope)
 	uint64_t new;
 	int64_t local;
 
-	/* A lone worker's tasks all end at home: there is nobody to merge for. */
+	/* A lone worker's tasks all end at home: nobody to merge for. */
 	do {
 		new = old & ~(uint64_t)(ZS_SCOPE_POSTED | ZS_SCOPE_REASON |
 					ZS_SCOPE_MERGED);
@@ -475,7 +332,7 @@ void zs_scope_handle(struct zs_scope *scope)
 		}
 	} while (!change_state(scope, &old, new));
 	scope->local = local;
-	scope->is_merged = new & ZS_SCOPE_MERGED;
+	scope->is_merged = new &ZS_SCOPE_MERGED;
 	if (old & ZS_SCOPE_REASON)
 		zs_scope_cancel(scope, (old & ZS_SCOPE_REASON) >>
 					       ZS_SCOPE_REASON_SHIFT);
@@ -494,9 +351,9 @@ int64_t zs_scope_count(struct zs_scope *scope)
  * anyone needs. False: something is left, or comes. */
 static bool try_close(struct zs_scope *scope)
 {
-	uint64_t generation = atomic_load_explicit(&scope->generation,
-						   memory_order_relaxed) +
-			      1;
+	uint64_t generation =
+		atomic_load_explicit(&scope->generation, memory_order_relaxed) +
+		1;
 	uint64_t closed = (uint64_t)(uint32_t)generation
 			  << ZS_SCOPE_GENERATION_SHIFT;
 	uint64_t old = state_of(scope);
@@ -537,7 +394,7 @@ static void describe_closing(const void *object, struct zs_text *text)
 /* The tasks are cancelled, not the wait for them. */
 static const struct zs_wait_type closing = { NULL, describe_closing };
 
-/* What was spawned last, if it is one of ours: it can be switched to at once. */
+/* What was spawned last, if it is one of ours: it can be switched to. */
 static struct zs_task *take_child(struct zs_worker *worker,
 				  const struct zs_scope *scope)
 {
@@ -582,8 +439,7 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 	reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
 	ret = zs_scope_error_of(reason);
 	if (reason == ZS_CANCEL_SIBLING_FAILED && scope->is_nursery)
-		ret = atomic_load_explicit(&scope->error,
-					   memory_order_relaxed);
+		ret = atomic_load_explicit(&scope->error, memory_order_relaxed);
 	zs_slab_put(&worker->scopes, scope);
 	return ret;
 }

@@ -4,8 +4,8 @@
  * token is one that has none; a runtime has a root scope, which nobody opened.
  *
  * The tree: a task has a chain of scopes, from its innermost one to the nursery
- * that it was spawned into; that nursery is in the chain of the task that opened
- * it. A cancel marks all scopes below, so that a task need only look at its
+ * that it was spawned into; that nursery is in the chain of the task that
+ * opened it. A cancel marks all scopes below, so that a task need only look at its
  * innermost one, and ends the waits of all tasks below.
  *
  * Everything is done by the worker of the task that opened the scope. Other
@@ -113,7 +113,7 @@ void zs_scope_init_root(struct zs_scope *scope, struct zs_worker *worker);
 bool zs_scope_close_root(struct zs_scope *scope);
 
 /* For what only the opener may do, before all else: 0, -ESTALE (closed), -EPERM
- * (@task did not open it) or -EBUSY (a scope opened inside it is still open). */
+ * (@task did not open it) or -EBUSY (a scope opened inside it is open). */
 int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
 			  const struct zs_task *task);
 /* Any thread. An enum zs_cancel_reason, or -ESTALE. */

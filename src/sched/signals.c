@@ -116,8 +116,9 @@ static int take(struct taken_signal *taken)
 		sigemptyset(&action.sa_mask);
 		if (sigaction(taken->number, NULL, &taken->before) < 0 ||
 		    sigaction(taken->number, &action, NULL) < 0)
-			return zs_explain_as(-errno, "signal %d cannot be "
-						     "handled",
+			return zs_explain_as(-errno,
+					     "signal %d cannot be "
+					     "handled",
 					     taken->number);
 	}
 	taken->users++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Making tasks and placing them. Called by nurseries and by the runtime; on a
- * worker's thread where a task spawns, on any other where a foreign thread does.
+ * worker's thread where a task spawns, on any other where a foreign one does.
  *
  * max_green_threads is kept by credits: a worker takes them from the runtime by
  * the step and gives them back likewise, so that a spawn and an end touch no
@@ -20,6 +20,31 @@ int zs_spawn_check(const struct zs_spawn *spawn)
 	if (!spawn->fn || (spawn->copy_size > 0 && !spawn->copy))
 		return -EINVAL;
 	return spawn->copy_size > ZS_SPAWN_COPY_MAX ? -E2BIG : 0;
+}
+
+/* Any thread. How many of the @wanted there are. */
+static int64_t take_credits(struct zs_runtime *runtime, int64_t wanted)
+{
+	/* relaxed: a number of tasks publishes nothing. */
+	int64_t had =
+		atomic_load_explicit(&runtime->credits, memory_order_relaxed);
+	int64_t taken;
+
+	do {
+		taken = had < wanted ? had : wanted;
+		if (taken <= 0)
+			return 0;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&runtime->credits, &had, had - taken, memory_order_relaxed,
+		memory_order_relaxed));
+	return taken;
+}
+
+static void give_credits(struct zs_runtime *runtime, int64_t number)
+{
+	/* relaxed: as above. */
+	atomic_fetch_add_explicit(&runtime->credits, number,
+				  memory_order_relaxed);
 }
 
 static int explain_limit(const struct zs_runtime *runtime)
@@ -52,7 +77,7 @@ static ZS_COLD int refill_credits(struct zs_worker *worker)
 {
 	struct zs_runtime *runtime = worker->runtime;
 
-	worker->credits = zs_runtime_take_credits(runtime, runtime->credit_step);
+	worker->credits = take_credits(runtime, runtime->credit_step);
 	return worker->credits > 0 ? 0 : explain_limit(runtime);
 }
 
@@ -115,8 +140,8 @@ int zs_spawn_here(struct zs_worker *worker, struct zs_scope *scope,
 	int ret;
 
 	/* relaxed: its only writer is this thread. */
-	if (zs_unlikely(atomic_load_explicit(&scope->reason,
-					     memory_order_relaxed)))
+	if (zs_unlikely(
+		    atomic_load_explicit(&scope->reason, memory_order_relaxed)))
 		return -ECANCELED;
 	task = create_here(worker, scope, spawn, &ret);
 	if (zs_unlikely(!task))
@@ -136,7 +161,7 @@ static struct zs_task *create_foreign(struct zs_runtime *runtime,
 {
 	struct zs_task *task;
 
-	if (zs_runtime_take_credits(runtime, 1) == 0) {
+	if (take_credits(runtime, 1) == 0) {
 		*error = explain_limit(runtime);
 		return NULL;
 	}
@@ -148,7 +173,7 @@ static struct zs_task *create_foreign(struct zs_runtime *runtime,
 	}
 	pthread_mutex_unlock(&runtime->lock);
 	if (!task) {
-		zs_runtime_give_credits(runtime, 1);
+		give_credits(runtime, 1);
 		*error = -ENOMEM;
 		return NULL;
 	}
@@ -225,7 +250,7 @@ void zs_task_give_back(struct zs_worker *worker, struct zs_task *task)
 	struct zs_runtime *runtime = worker->runtime;
 
 	if (worker->credits >= worker->credits_most) {
-		zs_runtime_give_credits(runtime, runtime->credit_step);
+		give_credits(runtime, runtime->credit_step);
 		worker->credits -= runtime->credit_step;
 	}
 	if (task->owner == worker)

@@ -47,10 +47,10 @@ struct zs_wait_type {
  * foreign thread did).
  */
 struct zs_task {
-	struct zs_task *next; /* in a queue; the slab's while it is free */
-	void *sp;	      /* while it does not run */
-	struct zs_stack *stack;		 /* NULL until it starts */
-	struct zs_scope *scope;		 /* innermost */
+	struct zs_task *next;	/* in a queue; the slab's while it is free */
+	void *sp;		/* while it does not run */
+	struct zs_stack *stack; /* NULL until it starts */
+	struct zs_scope *scope; /* innermost */
 	const struct zs_wait_type *wait; /* NULL unless it is parked */
 	const void *waits_on;		 /* the wait type's business */
 	zs_task_fn *fn;

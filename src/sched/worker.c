@@ -100,9 +100,12 @@ static void wake_an_idle_one(struct zs_worker *worker)
 	struct zs_runtime *runtime = worker->runtime;
 	uint32_t i;
 
+	/* relaxed, both: one that falls asleep just now may be missed, and may
+	 * miss the new task; then it is left to this worker, and not lost. */
+	if (atomic_load_explicit(&runtime->num_asleep, memory_order_relaxed) ==
+	    0)
+		return;
 	for (i = 0; i < runtime->num_workers; i++) {
-		/* relaxed: one that falls asleep just now looks at our deque
-		 * once more or leaves the work to us; nothing is lost. */
 		if (!atomic_load_explicit(&runtime->workers[i].is_asleep,
 					  memory_order_relaxed))
 			continue;
@@ -245,9 +248,8 @@ static bool has_work(struct zs_worker *worker)
 {
 	return worker->num_ready > 0 || must_quit(worker) ||
 	       !zs_mailbox_empty(&worker->mailbox) ||
-	       (!worker->is_starved &&
-		(worker->arrivals.first ||
-		 zs_deque_size(&worker->unstarted) > 0));
+	       (!worker->is_starved && (worker->arrivals.first ||
+					zs_deque_size(&worker->unstarted) > 0));
 }
 
 static bool finds_work(struct zs_worker *worker)
@@ -326,6 +328,10 @@ static int64_t fall_asleep(struct zs_worker *worker)
 	if (has_work(worker) || steal(worker, 1))
 		return 0;
 	ZS_COUNT(worker->counters.sleeps, 1);
+	/* relaxed: see wake_an_idle_one(). */
+	atomic_fetch_add_explicit(&worker->runtime->num_asleep, 1,
+				  memory_order_relaxed);
+	worker->is_counted_asleep = true;
 	return time_to_wait(worker);
 }
 
@@ -349,6 +355,11 @@ static void reap(struct zs_worker *worker, int64_t wait_ns)
 	if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed))
 		atomic_store_explicit(&worker->is_asleep, false,
 				      memory_order_relaxed);
+	if (worker->is_counted_asleep) {
+		atomic_fetch_sub_explicit(&worker->runtime->num_asleep, 1,
+					  memory_order_relaxed);
+		worker->is_counted_asleep = false;
+	}
 	for (op = done.first; op; op = op->next)
 		zs_task_wake(op->owner);
 }
@@ -393,8 +404,9 @@ int zs_worker_enter(struct zs_worker *worker)
 	if (runtime->config.flags & ZS_CONFIG_PIN_WORKERS)
 		ret = zs_cpus_pin(&runtime->cpus, worker->index);
 	if (ret < 0)
-		return zs_explain_as(ret, "worker %u cannot be pinned to its "
-					  "CPU: unset ZS_CONFIG_PIN_WORKERS",
+		return zs_explain_as(ret,
+				     "worker %u cannot be pinned to its "
+				     "CPU: unset ZS_CONFIG_PIN_WORKERS",
 				     worker->index);
 	ret = zs_signals_enter_thread(worker);
 	if (ret < 0)

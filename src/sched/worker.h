@@ -94,6 +94,7 @@ struct zs_worker {
 	uint32_t index;		    /* constant */
 	uint32_t victim;	    /* whom to steal from next */
 	int64_t spin_limit_ns;	    /* how long it pays to look for work */
+	bool is_counted_asleep;	    /* in the runtime's num_asleep */
 	uint32_t vain_spins;	    /* times it did not look at all */
 	struct zs_sanitize_context loop_context;
 	pthread_t thread;
@@ -153,8 +154,8 @@ void zs_worker_wake(struct zs_worker *worker);
 /* Its own thread. @task, unstarted, may be started here or stolen. 0 or
  * -ENOMEM. */
 int zs_worker_push(struct zs_worker *worker, struct zs_task *task);
-/* Its own thread. @task is to be started here and nowhere else; after those that
- * wait for the same, or before them. */
+/* Its own thread. @task is to be started here and nowhere else; after those
+ * that wait for the same, or before them. */
 void zs_worker_keep(struct zs_worker *worker, struct zs_task *task);
 void zs_worker_keep_first(struct zs_worker *worker, struct zs_task *task);
 /* Any thread. The same, by message, for another worker. */
