@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The switch between stacks (arch/) and the sanitizers' hooks (sched/sanitize.h),
- * without a scheduler: each test hops by hand between its own stack, "outside",
- * and one or two contexts.
+ * The switch between stacks (arch/) and the sanitizers' hooks, which are in
+ * sched/sanitize.h, without a scheduler: each test hops by hand between its own
+ * stack, "outside", and one or two contexts.
  */
 #include "switch.h"
 
@@ -58,7 +58,7 @@ static void start(struct context *context, void (*entry)(void *), void *arg)
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	ck_assert_ptr_ne(base, MAP_FAILED);
 	*context = (struct context){
-		.stack = {.base = base, .top = (char *)base + STACK_SIZE},
+		.stack = { .base = base, .top = (char *)base + STACK_SIZE },
 	};
 	zs_sanitize_stack_create(&context->stack);
 	zs_sanitize_stack_reuse(&context->stack);

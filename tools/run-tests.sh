@@ -78,7 +78,7 @@ printf '%s\n' "$@" | xargs -n 1 -P "$TEST_JOBS" "$0" --one
 failed=
 for program; do
 	log=$logs/$(basename "$program")
-	grep -aE "$summary" "$log.log" || echo "${program##*/} printed no summary"
+	grep -aE "$summary" "$log.log" || echo "${program##*/}: skipped as a whole"
 	[ "$(cat "$log.status")" = 0 ] || failed="$failed ${program##*/}"
 done
 [ -z "$failed" ] && exit

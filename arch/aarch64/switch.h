@@ -102,19 +102,20 @@ static ZS_ALWAYS_INLINE void zs_switch(void **save_sp, void *load_sp)
 	register void **x0 __asm__("x0") = save_sp;
 	register void *x1 __asm__("x1") = load_sp;
 
-	__asm__ volatile(
-		"adr x2, 1f\n\t"
-		"b zs_switch_frames\n"
-		"1:\n\t"
-		"hint #36"
-		: "+r"(x0), "+r"(x1)
-		:
-		: "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11",
-		  "x12", "x13", "x14", "x15", "x16", "x17", "x18", "x30", "v0",
-		  "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10",
-		  "v11", "v12", "v13", "v14", "v15", "v16", "v17", "v18", "v19",
-		  "v20", "v21", "v22", "v23", "v24", "v25", "v26", "v27", "v28",
-		  "v29", "v30", "v31", "cc", "memory" ZS_SWITCH_CLOBBER_SVE);
+	__asm__ volatile("adr x2, 1f\n\t"
+			 "b zs_switch_frames\n"
+			 "1:\n\t"
+			 "hint #36"
+			 : "+r"(x0), "+r"(x1)
+			 :
+			 : "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9",
+			   "x10", "x11", "x12", "x13", "x14", "x15", "x16",
+			   "x17", "x18", "x30", "v0", "v1", "v2", "v3", "v4",
+			   "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
+			   "v13", "v14", "v15", "v16", "v17", "v18", "v19",
+			   "v20", "v21", "v22", "v23", "v24", "v25", "v26",
+			   "v27", "v28", "v29", "v30", "v31", "cc",
+			   "memory" ZS_SWITCH_CLOBBER_SVE);
 }
 
 /*

@@ -97,14 +97,14 @@ static int choose_model(struct zs_runtime *runtime)
 				sizeof(runtime->model_reason));
 }
 
-/* So small a step that the others' credits, which nobody else can spawn with,
- * are a few per cent of the limit. */
+/* So small a step that workers' credits, which nobody else can spawn with, are
+ * a few per cent of the limit. */
 static void share_credits(struct zs_runtime *runtime)
 {
 	int64_t limit = runtime->config.max_green_threads;
 	int64_t step = limit / ((int64_t)CREDIT_SHARE * runtime->num_workers);
 
-	if (runtime->num_workers == 1 || step > CREDIT_STEP_MOST)
+	if (step > CREDIT_STEP_MOST)
 		step = CREDIT_STEP_MOST;
 	runtime->credit_step = step > 0 ? step : 1;
 	atomic_init(&runtime->credits, limit);
@@ -537,7 +537,7 @@ static int run_as_worker_0(struct zs_runtime *runtime, zs_task_fn *fn,
 
 ZS_PUBLIC int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg)
 {
-	struct zs_runtime *runtime;
+	struct zs_runtime *runtime = NULL;
 	int ret;
 
 	if (zs_worker_self)
@@ -546,7 +546,7 @@ ZS_PUBLIC int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg)
 	if (!fn)
 		return zs_explain_as(-EINVAL, "zs_run: no function was given");
 	ret = zs_runtime_create(&runtime, config);
-	if (ret < 0)
+	if (!runtime)
 		return ret;
 	runtime->ends_when_idle = true;
 	ret = start(runtime, 1);

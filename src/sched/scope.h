@@ -5,8 +5,8 @@
  *
  * The tree: a task has a chain of scopes, from its innermost one to the nursery
  * that it was spawned into; that nursery is in the chain of the task that
- * opened it. A cancel marks all scopes below, so that a task need only look at its
- * innermost one, and ends the waits of all tasks below.
+ * opened it. A cancel marks all scopes below, so that a task need only look at
+ * its innermost one, and ends the waits of all tasks below.
  *
  * Everything is done by the worker of the task that opened the scope. Other
  * threads do no more than change the word `state` and post the scope's message.

@@ -450,7 +450,9 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	worker->victim = index;
 	worker->task_id_step = runtime->num_workers + 1;
 	worker->next_task_id = index + 1;
-	worker->credits_most = runtime->credit_step * 2;
+	/* Where the limit is low it keeps none. */
+	worker->credits_most =
+		runtime->credit_step > 1 ? runtime->credit_step * 2 : 1;
 	worker->spin_limit_ns = (int64_t)config->idle_spin_us * 1000;
 	zs_task_queue_init(&worker->ready);
 	zs_task_queue_init(&worker->arrivals);
