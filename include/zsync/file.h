@@ -29,11 +29,13 @@ int zs_openat(int dirfd, const char *path, int flags, mode_t mode);
  * waiting on @fd are not ended by it: cancel them, or zs_shutdown() first. */
 int zs_close(int fd);
 
-/* At the file's own position. */
+/* At the file's own position. When a regular file takes only a part of a write
+ * (a full disk, RLIMIT_FSIZE) the ring does not move the position (6.18): where
+ * that matters, use zs_pwrite(). */
 ssize_t zs_read(int fd, void *buffer, size_t length);
 ssize_t zs_write(int fd, const void *buffer, size_t length);
 
-/* At @offset, which must not be negative (-EINVAL). */
+/* At @offset, which must not be negative (-EINVAL). Pipes ignore it. */
 ssize_t zs_pread(int fd, void *buffer, size_t length, int64_t offset);
 ssize_t zs_pwrite(int fd, const void *buffer, size_t length, int64_t offset);
 

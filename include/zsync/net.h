@@ -29,9 +29,12 @@ int zs_accept(int fd, struct sockaddr *address, socklen_t *length, int flags);
 int zs_connect(int fd, const struct sockaddr *address, socklen_t length);
 int zs_shutdown(int fd, int how);
 
+/* On a stream they may send only a part: zs_send_all() goes on. To a unix
+ * datagram socket whose queue is full, from one that is not connected, they try
+ * again every 0.1 to 10 ms: the kernel tells nobody when there is room. */
 ssize_t zs_send(int fd, const void *buffer, size_t length, int flags);
-ssize_t zs_recv(int fd, void *buffer, size_t length, int flags);
 ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t zs_recv(int fd, void *buffer, size_t length, int flags);
 ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags);
 
 /* Sends all @length bytes. The bytes sent: fewer than @length only if an error

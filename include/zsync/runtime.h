@@ -6,7 +6,9 @@
  * Nothing runs before the first of these calls: no constructor, no thread, no
  * signal handler. While a runtime runs, SIGSEGV is taken on an alternate stack
  * in order to report stack overflows, and passed on to the handler that was
- * there before. Workers block asynchronous signals.
+ * there before. Workers block asynchronous signals; but the thread that calls
+ * zs_run() goes on to take those that it took before, except SIGPIPE. Handlers
+ * then run on a task's stack unless they are installed with SA_ONSTACK.
  *
  * A child made by fork() has no runtime: calls there return -EPERM, and the
  * parent is untouched. A child that a task made must end with exec or _exit().

@@ -55,8 +55,8 @@ int zs_await(struct zs_op *op)
 	if (zs_unlikely(ret < 0))
 		return ret;
 	ret = submit_and_park(worker, op, &on_op);
-	if (zs_unlikely(ret == -ECANCELED))
-		ret = zs_scope_error(task->scope);
+	if (zs_unlikely(ret == -ECANCELED && zs_scope_error(task->scope) < 0))
+		return zs_scope_error(task->scope);
 	return ret;
 }
 

@@ -2,8 +2,9 @@
 /*
  * Sockets: checks of arguments, and one operation a call. Called by tasks.
  *
- * The kernel itself adds MSG_NOSIGNAL to what it sends for a ring. It is said
- * here all the same, because it is a promise of ours and not of every engine.
+ * Waiting is the kernel's business, but for two things where it is wrong: a
+ * send that finds no room (send_later()) and a peer that has half closed
+ * (poll_by_epoll()).
  */
 #include "zsync/net.h"
 
@@ -14,6 +15,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/compiler.h"
 #include "engine/op.h"
@@ -21,12 +23,28 @@
 #include "io/transfer.h"
 #include "zsync/file.h"
 #include "zsync/task.h"
+#include "zsync/time.h"
+
+/* Between two tries to send, where poll is no help. */
+#define PAUSE_LEAST_NS (100 * ZS_MICROSECOND)
+#define PAUSE_MOST_NS (10 * ZS_MILLISECOND)
 
 union inet_address {
 	struct sockaddr any;
 	struct sockaddr_in v4;
 	struct sockaddr_in6 v6;
 };
+
+static int await_poll(int fd, unsigned int events)
+{
+	struct zs_op op = {
+		.code = ZS_OP_POLL,
+		.fd = fd,
+		.flags = events,
+	};
+
+	return zs_await(&op);
+}
 
 /*
  * Awaits @op. Where the kernel gave up because the descriptor is O_NONBLOCK, it
@@ -125,10 +143,48 @@ ZS_PUBLIC int zs_shutdown(int fd, int how)
 	return zs_await(&op);
 }
 
+/*
+ * Tries @op, which found no room, until there is some.
+ *
+ * Everything is sent with MSG_DONTWAIT and waited for here, because the kernel
+ * waits badly (seen on 6.18). That a unix datagram's receiver has a full queue
+ * it finds out when it has taken the bytes, and what it sends later is empty.
+ * For a peer that has half closed it keeps a thread of its own blocked.
+ *
+ * Of a socket that is not connected, poll says nothing about the receiver's
+ * queue: hence the pauses.
+ */
+static ZS_NOINLINE int send_later(struct zs_op *op)
+{
+	int64_t pause_ns = PAUSE_LEAST_NS;
+	int ret = zs_poll_fd(op->fd, POLLOUT);
+
+	if (ret >= 0)
+		ret = zs_await(op);
+	while (ret == -EAGAIN) {
+		ret = zs_sleep(pause_ns);
+		if (ret == 0)
+			ret = zs_poll_fd(op->fd, POLLOUT);
+		if (ret >= 0)
+			ret = zs_await(op);
+		if (pause_ns < PAUSE_MOST_NS)
+			pause_ns *= 2;
+	}
+	return ret;
+}
+
 ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 {
-	return zs_transfer(ZS_OP_SEND, fd, buffer, length, 0,
-			   flags | MSG_NOSIGNAL);
+	struct zs_op op;
+	int ret = zs_transfer_init(&op, ZS_OP_SEND, fd, buffer, length, 0,
+				   flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	if (zs_unlikely(ret < 0))
+		return ret;
+	ret = zs_await(&op);
+	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
+		return send_later(&op);
+	return ret;
 }
 
 ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
@@ -136,12 +192,29 @@ ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
 	return zs_transfer(ZS_OP_RECV, fd, buffer, length, 0, flags);
 }
 
-static ssize_t transfer_message(enum zs_op_code code, int fd,
-				const struct msghdr *message, int flags,
-				unsigned int events)
+ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
 {
 	struct zs_op op = {
-		.code = (uint8_t)code,
+		.code = ZS_OP_SENDMSG,
+		.fd = fd,
+		.address = (uint64_t)(uintptr_t)message,
+		.length = 1,
+		.flags = (uint32_t)flags | MSG_NOSIGNAL | MSG_DONTWAIT,
+	};
+	int ret;
+
+	if (!message)
+		return -EINVAL;
+	ret = zs_await(&op);
+	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
+		return send_later(&op);
+	return ret;
+}
+
+ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
+{
+	struct zs_op op = {
+		.code = ZS_OP_RECVMSG,
 		.fd = fd,
 		.address = (uint64_t)(uintptr_t)message,
 		.length = 1,
@@ -152,65 +225,76 @@ static ssize_t transfer_message(enum zs_op_code code, int fd,
 		return -EINVAL;
 	if (flags & MSG_DONTWAIT)
 		return zs_await(&op);
-	return await_ready(&op, events);
+	return await_ready(&op, flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
 }
 
-ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
-{
-	return transfer_message(ZS_OP_SENDMSG, fd, message,
-				flags | MSG_NOSIGNAL, POLLOUT);
-}
-
-ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
-{
-	return transfer_message(ZS_OP_RECVMSG, fd, message, flags,
-				flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
-}
-
-/* Goes on with what was not all sent, from the result @ret of the last try. */
+/* Goes on with what was not all sent, from the result @ret of the first try. */
 static ZS_NOINLINE ssize_t send_rest(struct zs_op *op, int ret)
 {
 	ssize_t sent = 0;
 
-	while (ret > 0) {
-		sent += ret;
-		op->address += (uint64_t)ret;
-		op->length -= (uint32_t)ret;
-		if (op->length == 0)
-			return sent;
-		ret = zs_await(op);
+	while (ret > 0 || ret == -EAGAIN) {
+		if (ret > 0) {
+			sent += ret;
+			op->address += (uint64_t)ret;
+			op->length -= (uint32_t)ret;
+			if (op->length == 0)
+				return sent;
+		}
+		ret = send_later(op);
 	}
 	return sent > 0 ? sent : ret;
 }
 
-/* The kernel does the looping where it knows MSG_WAITALL for sends (5.19), and
- * reports what was sent before an error; older ones ignore the flag. */
 ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
 			      int flags)
 {
 	struct zs_op op;
 	int ret = zs_transfer_init(&op, ZS_OP_SEND, fd, buffer, length, 0,
-				   flags | MSG_NOSIGNAL | MSG_WAITALL);
+				   flags | MSG_NOSIGNAL | MSG_DONTWAIT);
 
 	if (zs_unlikely(ret < 0))
 		return ret;
 	ret = zs_await(&op);
-	if (zs_likely(ret == (int)op.length))
+	if (zs_likely(ret == (int)op.length) || (flags & MSG_DONTWAIT))
 		return ret;
 	return send_rest(&op, ret);
 }
 
+/*
+ * The ring always watches for POLLRDHUP, asked or not, and would at once be
+ * done with a peer that has half closed. An epoll instance watches for @events
+ * alone; it is what the ring then waits for.
+ */
+static ZS_NOINLINE int poll_by_epoll(int fd, unsigned int events)
+{
+	struct epoll_event event = { .events = events };
+	int ret = 0, saved = errno, set = epoll_create1(EPOLL_CLOEXEC);
+
+	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0)
+		ret = -errno;
+	while (ret == 0) {
+		ret = await_poll(set, POLLIN);
+		/* 0: another task was faster, it is not ready any more. */
+		if (ret > 0)
+			ret = epoll_wait(set, &event, 1, 0);
+	}
+	if (set >= 0)
+		zs_close(set);
+	errno = saved;
+	return ret > 0 ? (int)event.events : ret;
+}
+
 ZS_PUBLIC int zs_poll_fd(int fd, unsigned int events)
 {
-	struct zs_op op = {
-		.code = ZS_OP_POLL,
-		.fd = fd,
-		.flags = events,
-	};
+	int ret;
 
 	if (events == 0 || events > UINT16_MAX)
 		return -EINVAL;
-	return zs_await(&op);
+	ret = await_poll(fd, events);
+	if (ret > 0 && !(events & POLLRDHUP))
+		ret &= ~POLLRDHUP;
+	return ret == 0 ? poll_by_epoll(fd, events) : ret;
 }
 
 /* Fills *address; its length, or -EINVAL for what is not numeric. */

@@ -53,7 +53,8 @@ bool zs_scope_unlink(struct zs_task *task)
 
 /* --- cancelling --- */
 
-/* Tasks of this worker go on *list; those of others are sent a message. */
+/* Tasks of this worker go on *list, before what is there, in the order in which
+ * they were linked; those of others are sent a message. */
 static void reach_children(struct zs_scope *nursery, struct zs_task **list)
 {
 	struct zs_list *node;
@@ -67,6 +68,7 @@ static void reach_children(struct zs_scope *nursery, struct zs_task **list)
 		if (task->worker == nursery->worker) {
 			task->to_cancel = *list;
 			*list = task;
+			list = &task->to_cancel;
 			continue;
 		}
 		/* Under the lock, so that the task has not ended; it is kept

@@ -6,6 +6,7 @@
 #include "sched/runtime.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -137,6 +138,7 @@ static void init_lock(struct zs_runtime *runtime)
 {
 	pthread_condattr_t attributes;
 
+	pthread_mutex_init(&runtime->start_lock, NULL);
 	pthread_mutex_init(&runtime->lock, NULL);
 	pthread_condattr_init(&attributes);
 	pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
@@ -233,6 +235,11 @@ static int make_thread(struct zs_worker *worker)
 	sigset_t all, old;
 	int ret;
 
+	/* Before it runs, for it looks at this. */
+	worker->has_thread = true;
+	pthread_mutex_lock(&runtime->lock);
+	runtime->workers_left++;
+	pthread_mutex_unlock(&runtime->lock);
 	sigfillset(&all);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, THREAD_STACK_SIZE);
@@ -240,17 +247,15 @@ static int make_thread(struct zs_worker *worker)
 	ret = pthread_create(&worker->thread, &attributes, thread_main, worker);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attributes);
-	if (ret != 0)
-		return zs_explain_as(-ret,
-				     "the thread of worker %u of %u could not "
-				     "be made: lower num_workers or raise "
-				     "RLIMIT_NPROC (ulimit -u)",
-				     worker->index, runtime->num_workers);
-	worker->has_thread = true;
-	pthread_mutex_lock(&runtime->lock);
-	runtime->workers_left++;
-	pthread_mutex_unlock(&runtime->lock);
-	return 0;
+	if (ret == 0)
+		return 0;
+	worker->has_thread = false;
+	note_left(runtime);
+	return zs_explain_as(-ret,
+			     "the thread of worker %u of %u could not be made: "
+			     "lower num_workers or raise RLIMIT_NPROC "
+			     "(ulimit -u)",
+			     worker->index, runtime->num_workers);
 }
 
 static void tell_to_quit(struct zs_runtime *runtime)
@@ -329,20 +334,29 @@ static void set_phase(struct zs_runtime *runtime, enum zs_runtime_phase phase)
 	atomic_store_explicit(&runtime->phase, phase, memory_order_release);
 }
 
-static int start(struct zs_runtime *runtime, uint32_t first)
+static int start_once(struct zs_runtime *runtime, uint32_t first)
 {
-	int ret;
+	int ret = zs_signals_acquire(&runtime->config);
 
-	if (phase_of(runtime) != ZS_RUNTIME_CREATED)
-		return zs_explain_as(-EALREADY, "the runtime was started "
-						"before");
-	ret = zs_signals_acquire(&runtime->config);
 	if (ret < 0)
 		return ret;
 	ret = start_threads(runtime, first);
 	set_phase(runtime, ret < 0 ? ZS_RUNTIME_STOPPED : ZS_RUNTIME_RUNNING);
 	if (ret < 0)
 		zs_signals_release(&runtime->config);
+	return ret;
+}
+
+static int start(struct zs_runtime *runtime, uint32_t first)
+{
+	int ret = -EALREADY;
+
+	pthread_mutex_lock(&runtime->start_lock);
+	if (phase_of(runtime) == ZS_RUNTIME_CREATED)
+		ret = start_once(runtime, first);
+	else
+		zs_explain_as(ret, "the runtime was started before");
+	pthread_mutex_unlock(&runtime->start_lock);
 	return ret;
 }
 
@@ -458,9 +472,11 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 		return zs_explain_as(-EDEADLK, "a task cannot stop the runtime "
 					       "that it runs in: return, or "
 					       "cancel its nursery");
-	pthread_mutex_lock(&runtime->lock);
+	pthread_mutex_lock(&runtime->start_lock);
 	if (phase_of(runtime) == ZS_RUNTIME_CREATED)
 		set_phase(runtime, ZS_RUNTIME_STOPPED);
+	pthread_mutex_unlock(&runtime->start_lock);
+	pthread_mutex_lock(&runtime->lock);
 	ask_to_stop(runtime);
 	ended = await_threads(runtime, deadline_ns);
 	if (ended && phase_of(runtime) != ZS_RUNTIME_STOPPED)
@@ -469,10 +485,21 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	return ended ? 0 : -ETIMEDOUT;
 }
 
+/* A foreign thread's spawn may be what ended the runtime, and not have returned
+ * yet: it is about to. */
+static void await_foreign_posts(struct zs_runtime *runtime)
+{
+	/* acquire: pairs with the release in zs_worker_post(). */
+	while (atomic_load_explicit(&runtime->foreign_posts,
+				    memory_order_acquire) > 0)
+		sched_yield();
+}
+
 static void destroy(struct zs_runtime *runtime)
 {
 	uint32_t i;
 
+	await_foreign_posts(runtime);
 	zs_dump_remove_runtime(runtime);
 	for (i = 0; i < runtime->num_workers; i++)
 		zs_worker_fini(&runtime->workers[i]);
@@ -480,6 +507,7 @@ static void destroy(struct zs_runtime *runtime)
 	zs_slab_fini(&runtime->foreign_tasks);
 	pthread_cond_destroy(&runtime->changed);
 	pthread_mutex_destroy(&runtime->lock);
+	pthread_mutex_destroy(&runtime->start_lock);
 	free(runtime);
 }
 
@@ -564,25 +592,4 @@ ZS_PUBLIC int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg)
 destroy:
 	destroy(runtime);
 	return ret;
-}
-
-ZS_PUBLIC int zs_runtime_info(const struct zs_runtime *runtime,
-			      struct zs_runtime_info *info)
-{
-	if (!info)
-		return -EINVAL;
-	if (!runtime && !zs_worker_task())
-		return -EPERM;
-	if (!runtime)
-		runtime = zs_worker_self->runtime;
-	*info = (struct zs_runtime_info){
-		.execution_model = runtime->model,
-		.model_name = zs_execution_model_name(runtime->model),
-		.model_reason = runtime->model_reason,
-		.num_workers = runtime->num_workers,
-		.queue_depth = runtime->workers[0].engine->queue_depth,
-		.green_thread_stack_size =
-			runtime->workers[0].stacks.stack_size,
-	};
-	return 0;
 }

@@ -44,8 +44,12 @@ struct zs_runtime {
 	/* Tasks that may still be spawned, but for workers' credits. */
 	_Atomic int64_t credits;
 	_Atomic uint32_t next_worker; /* to whom a foreign spawn goes */
-	_Atomic uint32_t num_asleep;  /* workers that wait in the kernel */
+	/* Posts under way by threads that are not its workers. */
+	_Atomic uint32_t foreign_posts;
+	_Atomic uint32_t num_asleep; /* workers that wait in the kernel */
 
+	/* Held throughout a start, so that a second one, or a stop, waits. */
+	pthread_mutex_t start_lock;
 	pthread_mutex_t lock; /* of what follows */
 	pthread_cond_t changed;
 	/* Read without the lock by spawns, which the root then checks. */

@@ -64,16 +64,20 @@ static bool can_close(const struct zs_scope *scope, uint64_t state)
 	       !(state & (ZS_SCOPE_POSTED | ZS_SCOPE_REASON));
 }
 
-/* Does the owner have to hear of a change that ends in @state? */
-static bool must_tell(uint64_t state)
+static bool has_drifted(uint64_t state)
 {
 	int64_t balance = balance_of(state);
 
+	return !(state & ZS_SCOPE_MERGED) &&
+	       (balance > ZS_SCOPE_DRIFT || balance < -ZS_SCOPE_DRIFT);
+}
+
+/* Does the owner have to hear of a change that ends in @state? */
+static bool must_tell(uint64_t state)
+{
 	if (state & ZS_SCOPE_MERGED)
-		return balance == 0;
-	if (state & ZS_SCOPE_WAITING)
-		return true;
-	return balance > ZS_SCOPE_DRIFT || balance < -ZS_SCOPE_DRIFT;
+		return balance_of(state) == 0;
+	return state & ZS_SCOPE_WAITING || has_drifted(state);
 }
 
 static void add_to_balance(struct zs_scope *scope, uint64_t delta)
@@ -261,13 +265,29 @@ int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation)
 		if ((old & ZS_SCOPE_REASON) || zs_scope_error(scope) < 0)
 			return -ECANCELED;
 		new = old + ZS_SCOPE_ONE_TASK;
+		/* They may all end at home, where they do not count here. */
+		if (has_drifted(new))
+			new |= ZS_SCOPE_POSTED;
 	} while (!change_state(scope, &old, new));
+	if ((new ^ old) & ZS_SCOPE_POSTED)
+		zs_worker_post(scope->worker, &scope->message,
+			       ZS_MESSAGE_SCOPE);
 	return 0;
 }
 
 void zs_scope_remove_remotely(struct zs_scope *scope)
 {
-	add_to_balance(scope, -ZS_SCOPE_ONE_TASK);
+	uint64_t old = state_of(scope);
+	uint64_t new;
+
+	/* In any case the owner is told: a lone worker's does not ask for it,
+	 * since its tasks end at home. */
+	do {
+		new = (old - ZS_SCOPE_ONE_TASK) | ZS_SCOPE_POSTED;
+	} while (!change_state(scope, &old, new));
+	if (!(old & ZS_SCOPE_POSTED))
+		zs_worker_post(scope->worker, &scope->message,
+			       ZS_MESSAGE_SCOPE);
 }
 
 /* The first error wins, and cancels the others. The root's tasks have nothing
@@ -394,15 +414,18 @@ static void describe_closing(const void *object, struct zs_text *text)
 /* The tasks are cancelled, not the wait for them. */
 static const struct zs_wait_type closing = { NULL, describe_closing };
 
-/* What was spawned last, if it is one of ours: it can be switched to. */
+/* The only task that is waited for, if it has not started: it can be switched
+ * to. Where there are more, the first of them goes first. */
 static struct zs_task *take_child(struct zs_worker *worker,
 				  const struct zs_scope *scope)
 {
 	struct zs_task *task = zs_deque_peek_bottom(&worker->unstarted);
 
 	/* It is read before it is ours: a thief may have it. Its memory is
-	 * there, and its nursery is no other while it waits to be started. */
-	if (!task || worker->is_starved || task->nursery != scope)
+	 * there, and its nursery is no other while it waits to be started. A
+	 * count that others have changed is a hint only, and good enough. */
+	if (!task || worker->is_starved || task->nursery != scope ||
+	    scope->local != 1)
 		return NULL;
 	return zs_deque_take_bottom(&worker->unstarted);
 }
@@ -428,7 +451,7 @@ static void wait_for_tasks(struct zs_worker *worker, struct zs_scope *scope)
 int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 {
 	struct zs_worker *worker = task->worker;
-	int reason, ret;
+	int reason, error, ret;
 
 	ZS_ASSERT(task->scope == scope);
 	ZS_ASSERT(scope->opener == task);
@@ -438,8 +461,10 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 	/* relaxed: ours, and the tasks' errors were acquired in closing. */
 	reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
 	ret = zs_scope_error_of(reason);
-	if (reason == ZS_CANCEL_SIBLING_FAILED && scope->is_nursery)
-		ret = atomic_load_explicit(&scope->error, memory_order_relaxed);
+	/* The sibling that failed may be one of an outer nursery. */
+	error = atomic_load_explicit(&scope->error, memory_order_relaxed);
+	if (reason == ZS_CANCEL_SIBLING_FAILED && error < 0)
+		ret = error;
 	zs_slab_put(&worker->scopes, scope);
 	return ret;
 }

@@ -2,8 +2,8 @@
 /*
  * Signals. SIGSEGV is taken while a runtime runs, so that a stack overflow ends
  * with a message that says whose it was, and passed on to the handler that was
- * there before; SIGQUIT is taken if a program asks for dumps. Workers block all
- * signals that are sent, and take those that their own code causes. Called by
+ * there before; SIGQUIT is taken if a program asks for dumps. Our own threads
+ * block all signals that are sent, and take those their code causes. Called by
  * the runtime (handlers) and by each worker on its thread (mask and stack).
  */
 #include <errno.h>
@@ -59,6 +59,46 @@ static void report_overflow(const struct zs_task *task, size_t stack_size)
 	zs_text_write(&text, STDERR_FILENO);
 }
 
+/* What a fault's address is compared with. */
+struct fault {
+	struct zs_worker *worker;
+	const void *address;
+	struct zs_task *task; /* whose stack's guard that is in; NULL: none */
+};
+
+/* Only the upper half of its guard: what runs off the upper end of the stack
+ * below meets the lower half first. */
+static ZS_RACY void compare(void *object, void *arg)
+{
+	struct zs_task *task = object;
+	struct fault *fault = arg;
+	struct zs_stack_pool *stacks = &fault->worker->stacks;
+	const char *address = fault->address;
+
+	if (task->state == ZS_TASK_STARTED && task->worker == fault->worker &&
+	    task->stack && zs_stack_in_guard(stacks, task->stack, address) &&
+	    address >= task->stack->base - stacks->guard_size / 2)
+		fault->task = task;
+}
+
+/* While a task gives way, the next one, or none, is the current one already, but
+ * its last few words still go onto its own stack. */
+static struct zs_task *who_overflows(struct zs_worker *worker,
+				     const void *address)
+{
+	struct zs_runtime *runtime = worker->runtime;
+	struct fault fault = { .worker = worker, .address = address };
+	struct zs_task *task = worker->current;
+	uint32_t i;
+
+	if (task && zs_stack_in_guard(&worker->stacks, task->stack, address))
+		return task;
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_slab_walk(&runtime->workers[i].tasks, compare, &fault);
+	zs_slab_walk(&runtime->foreign_tasks, compare, &fault);
+	return fault.task;
+}
+
 /* What would have happened without us. */
 static void pass_on(const struct taken_signal *taken, siginfo_t *info,
 		    void *context)
@@ -73,6 +113,8 @@ static void pass_on(const struct taken_signal *taken, siginfo_t *info,
 		before->sa_handler(taken->number);
 		return;
 	}
+	if (before->sa_handler == SIG_IGN && info->si_code <= 0)
+		return;
 	/* The instruction that faulted does so again; what was sent is sent
 	 * again. An ignored fault kills, too. */
 	signal(taken->number, SIG_DFL);
@@ -84,11 +126,12 @@ static void on_segv(int number, siginfo_t *info, void *context)
 {
 	int saved_errno = errno;
 	struct zs_worker *worker = zs_worker_self;
-	struct zs_task *task = worker ? worker->current : NULL;
+	struct zs_task *task = NULL;
 
 	(void)number;
-	if (task && info->si_code > 0 &&
-	    zs_stack_in_guard(&worker->stacks, task->stack, info->si_addr))
+	if (worker && info->si_code > 0)
+		task = who_overflows(worker, info->si_addr);
+	if (task)
 		report_overflow(task, worker->stacks.stack_size);
 	errno = saved_errno;
 	pass_on(&segv, info, context);
@@ -160,18 +203,39 @@ void zs_signals_release(const struct zs_config *config)
 	pthread_mutex_unlock(&lock);
 }
 
-static void mask_for_tasks(sigset_t *mask, const struct zs_config *config)
+/* What a worker takes. A thread of our own takes what its own code causes. The
+ * caller's, in zs_run(), also what it took before: a program may have no other
+ * thread, and wants to be interrupted. */
+static void choose_mask(struct zs_worker *worker, sigset_t *mask)
 {
 	static const int own[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL,
 				   SIGTRAP, SIGSYS, SIGABRT };
 	size_t i;
 
-	sigfillset(mask);
+	if (worker->has_thread)
+		sigfillset(mask);
+	else
+		*mask = worker->old_signal_mask;
 	for (i = 0; i < sizeof(own) / sizeof(own[0]); i++)
 		sigdelset(mask, own[i]);
-	/* A process may have no other thread than workers. */
-	if (config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
+	/* A write through the ring raises it on the worker. */
+	sigaddset(mask, SIGPIPE);
+	if (worker->runtime->config.flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
 		sigdelset(mask, SIGQUIT);
+}
+
+/* A SIGPIPE that a write left behind, not to kill the caller later. */
+static void drop_sigpipe(const struct zs_worker *worker)
+{
+	const struct timespec at_once = { 0 };
+	sigset_t sigpipe;
+
+	if (worker->had_sigpipe)
+		return;
+	sigemptyset(&sigpipe);
+	sigaddset(&sigpipe, SIGPIPE);
+	while (sigtimedwait(&sigpipe, NULL, &at_once) < 0 && errno == EINTR)
+		;
 }
 
 int zs_signals_enter_thread(struct zs_worker *worker)
@@ -187,13 +251,17 @@ int zs_signals_enter_thread(struct zs_worker *worker)
 					     "signal handlers");
 	stack.ss_sp = worker->signal_stack;
 	sigaltstack(&stack, &worker->old_signal_stack);
-	mask_for_tasks(&mask, &worker->runtime->config);
-	pthread_sigmask(SIG_SETMASK, &mask, &worker->old_signal_mask);
+	pthread_sigmask(SIG_SETMASK, NULL, &worker->old_signal_mask);
+	sigpending(&mask);
+	worker->had_sigpipe = sigismember(&mask, SIGPIPE) == 1;
+	choose_mask(worker, &mask);
+	pthread_sigmask(SIG_SETMASK, &mask, NULL);
 	return 0;
 }
 
 void zs_signals_leave_thread(struct zs_worker *worker)
 {
+	drop_sigpipe(worker);
 	pthread_sigmask(SIG_SETMASK, &worker->old_signal_mask, NULL);
 	sigaltstack(&worker->old_signal_stack, NULL);
 	munmap(worker->signal_stack, SIGNAL_STACK_SIZE);

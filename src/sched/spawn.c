@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Making tasks and placing them. Called by nurseries and by the runtime; on a
- * worker's thread where a task spawns, on any other where a foreign one does.
+ * Making tasks and placing them: what is not inlined. Called by nurseries and
+ * by the runtime; on a worker's thread where a task spawns, on any other where a
+ * foreign one does.
  *
  * max_green_threads is kept by credits: a worker takes them from the runtime by
  * the step and gives them back likewise, so that a spawn and an end touch no
@@ -10,7 +11,6 @@
 #include "sched/spawn.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/explain.h"
 #include "sched/runtime.h"
@@ -55,24 +55,6 @@ static int explain_limit(const struct zs_runtime *runtime)
 			     runtime->config.max_green_threads);
 }
 
-static ZS_ALWAYS_INLINE void fill(struct zs_task *task, struct zs_scope *scope,
-				  const struct zs_spawn *spawn)
-{
-	task->stack = NULL;
-	task->wait = NULL;
-	task->scope = scope;
-	task->nursery = scope;
-	task->fn = spawn->fn;
-	task->arg = spawn->arg;
-	task->state = ZS_TASK_UNSTARTED;
-	task->is_linked = false;
-	task->name[0] = '\0';
-	if (spawn->copy_size == 0)
-		return;
-	memcpy(task->copy, spawn->copy, spawn->copy_size);
-	task->arg = task->copy;
-}
-
 static ZS_COLD int refill_credits(struct zs_worker *worker)
 {
 	struct zs_runtime *runtime = worker->runtime;
@@ -81,78 +63,13 @@ static ZS_COLD int refill_credits(struct zs_worker *worker)
 	return worker->credits > 0 ? 0 : explain_limit(runtime);
 }
 
-/* 0, or why @worker cannot have one more task. */
-static ZS_COLD int refuse(struct zs_worker *worker)
+int zs_task_allow(struct zs_worker *worker)
 {
 	if (worker->is_starved)
 		return zs_explain_as(-ENOMEM,
 				     "no stack can be had for more tasks; they "
 				     "wait for others to end");
 	return refill_credits(worker);
-}
-
-/* NULL, with the reason in *error. */
-static ZS_ALWAYS_INLINE struct zs_task *
-create_here(struct zs_worker *worker, struct zs_scope *scope,
-	    const struct zs_spawn *spawn, int *error)
-{
-	struct zs_task *task;
-
-	if (zs_unlikely(worker->is_starved || worker->credits == 0)) {
-		*error = refuse(worker);
-		if (*error < 0)
-			return NULL;
-	}
-	task = zs_slab_get(&worker->tasks);
-	if (zs_unlikely(!task)) {
-		*error = -ENOMEM;
-		return NULL;
-	}
-	worker->credits--;
-	task->owner = worker;
-	task->id = worker->next_task_id;
-	worker->next_task_id += worker->task_id_step;
-	fill(task, scope, spawn);
-	return task;
-}
-
-/* Before anything else knows of it. */
-static void undo(struct zs_worker *worker, struct zs_task *task)
-{
-	zs_task_free(worker, task);
-}
-
-static ZS_ALWAYS_INLINE int place_here(struct zs_worker *worker,
-				       struct zs_task *task, bool keep)
-{
-	ZS_COUNT(worker->counters.spawned, 1);
-	if (zs_unlikely(keep)) {
-		zs_worker_keep(worker, task);
-		return 0;
-	}
-	return zs_worker_push(worker, task);
-}
-
-int zs_spawn_here(struct zs_worker *worker, struct zs_scope *scope,
-		  const struct zs_spawn *spawn)
-{
-	struct zs_task *task;
-	int ret;
-
-	/* relaxed: its only writer is this thread. */
-	if (zs_unlikely(
-		    atomic_load_explicit(&scope->reason, memory_order_relaxed)))
-		return -ECANCELED;
-	task = create_here(worker, scope, spawn, &ret);
-	if (zs_unlikely(!task))
-		return ret;
-	scope->local++;
-	ret = place_here(worker, task, scope->is_pinned | spawn->keep_here);
-	if (zs_unlikely(ret < 0)) {
-		scope->local--;
-		undo(worker, task);
-	}
-	return ret;
 }
 
 static struct zs_task *create_foreign(struct zs_runtime *runtime,
@@ -178,7 +95,7 @@ static struct zs_task *create_foreign(struct zs_runtime *runtime,
 		return NULL;
 	}
 	task->owner = NULL;
-	fill(task, scope, spawn);
+	zs_task_fill(task, scope, spawn);
 	return task;
 }
 
@@ -198,7 +115,7 @@ static int spawn_from_worker(struct zs_worker *worker, struct zs_scope *scope,
 	struct zs_task *task;
 	int ret;
 
-	task = create_here(worker, scope, spawn, &ret);
+	task = zs_task_create(worker, scope, spawn, &ret);
 	if (!task)
 		return ret;
 	if (scope->is_pinned && scope->worker != worker) {
@@ -206,10 +123,7 @@ static int spawn_from_worker(struct zs_worker *worker, struct zs_scope *scope,
 		zs_worker_send(scope->worker, task);
 		return 0;
 	}
-	ret = place_here(worker, task, scope->is_pinned | spawn->keep_here);
-	if (ret < 0)
-		undo(worker, task);
-	return ret;
+	return zs_task_place(worker, task, scope->is_pinned | spawn->keep_here);
 }
 
 static int spawn_from_outside(struct zs_scope *scope,

@@ -114,14 +114,12 @@ static void wake_an_idle_one(struct zs_worker *worker)
 	}
 }
 
-int zs_worker_push(struct zs_worker *worker, struct zs_task *task)
+int zs_worker_after_push(struct zs_worker *worker, int pushed)
 {
-	int ret = zs_deque_push(&worker->unstarted, task);
-
-	if (zs_unlikely(ret < 0))
-		return zs_explain_as(ret, "no memory to queue one more task");
-	if (zs_unlikely(!worker->alone) &&
-	    zs_deque_size(&worker->unstarted) > 1)
+	if (pushed < 0)
+		return zs_explain_as(pushed,
+				     "no memory to queue one more task");
+	if (zs_deque_size(&worker->unstarted) > 1)
 		wake_an_idle_one(worker);
 	return 0;
 }
@@ -178,9 +176,21 @@ static bool steal(struct zs_worker *worker, int64_t least)
 void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
 		    enum zs_message_kind kind)
 {
+	struct zs_runtime *runtime = worker->runtime;
+	bool is_foreign = !zs_worker_self || zs_worker_self->runtime != runtime;
+
+	/* The message may be what ends the runtime, while we are here still.
+	 * relaxed: the post publishes it. release: by then we have let go of
+	 * the worker; its partner is in await_foreign_posts(). */
+	if (is_foreign)
+		atomic_fetch_add_explicit(&runtime->foreign_posts, 1,
+					  memory_order_relaxed);
 	message->kind = kind;
 	zs_mailbox_post(&worker->mailbox, message);
 	zs_worker_wake(worker);
+	if (is_foreign)
+		atomic_fetch_sub_explicit(&runtime->foreign_posts, 1,
+					  memory_order_release);
 }
 
 /*

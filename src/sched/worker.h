@@ -106,6 +106,7 @@ struct zs_worker {
 	void *signal_stack;
 	stack_t old_signal_stack;
 	sigset_t old_signal_mask;
+	bool had_sigpipe; /* pending before */
 
 	/* --- shared --- */
 	struct zs_worker_counters counters;
@@ -151,9 +152,22 @@ void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
 /* Any thread. Ends its sleep, if it sleeps. */
 void zs_worker_wake(struct zs_worker *worker);
 
+/* Its own thread, after a push onto its deque: where that fails, and where
+ * there are others whom it may concern. 0 or -ENOMEM. */
+int zs_worker_after_push(struct zs_worker *worker, int pushed);
+
 /* Its own thread. @task, unstarted, may be started here or stolen. 0 or
  * -ENOMEM. */
-int zs_worker_push(struct zs_worker *worker, struct zs_task *task);
+static ZS_ALWAYS_INLINE int zs_worker_push(struct zs_worker *worker,
+					   struct zs_task *task)
+{
+	int ret = zs_deque_push(&worker->unstarted, task);
+
+	if (zs_likely(ret == 0 && worker->alone))
+		return 0;
+	return zs_worker_after_push(worker, ret);
+}
+
 /* Its own thread. @task is to be started here and nowhere else; after those
  * that wait for the same, or before them. */
 void zs_worker_keep(struct zs_worker *worker, struct zs_task *task);
