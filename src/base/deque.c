@@ -13,9 +13,11 @@
 static struct zs_deque_array *create_array(int64_t capacity)
 {
 	struct zs_deque_array *array;
+	int saved_errno = errno;
 
 	array = malloc(sizeof(*array) +
 		       (size_t)capacity * sizeof(array->items[0]));
+	errno = saved_errno;
 	if (!array)
 		return NULL;
 	array->previous = NULL;

@@ -53,6 +53,12 @@ int zs_explain_as(int err, const char *format, ...)
 	return err;
 }
 
+int zs_explain_none(int err)
+{
+	kept_err = 0;
+	return err;
+}
+
 ZS_PUBLIC const char *zs_explain(int err)
 {
 	int saved_errno = errno;

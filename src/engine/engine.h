@@ -36,7 +36,8 @@ struct zs_engine_ops {
 	 * are results. May enter the kernel, and so change errno. */
 	void (*submit)(struct zs_engine *engine, struct zs_op *op);
 	/* Asks an op that was submitted to end early. It still ends only on a
-	 * list of done ones, with whatever the kernel made of it. Once an op. */
+	 * list of done ones, with whatever the kernel made of it. Does nothing
+	 * to one that is done or was asked before. */
 	void (*cancel)(struct zs_engine *engine, struct zs_op *op);
 	/* Hands what was submitted to the kernel, without waiting. */
 	void (*flush)(struct zs_engine *engine);

@@ -43,6 +43,7 @@ struct zs_ring {
 	int enter_fd;	      /* fd, or its index once it is registered */
 	uint32_t enter_flags; /* on every enter */
 	uint32_t setup_flags; /* as accepted; for tests */
+	bool is_watched;      /* by a tool of Valgrind */
 	void *queues;
 	size_t queues_size;
 	size_t sqes_size;

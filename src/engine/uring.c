@@ -6,10 +6,11 @@
  * been reaped; nothing here ends an op earlier. A cancel is a submission of its
  * own whose completion says nothing and is dropped: the op's own decides.
  *
- * The kernel knows an op by its address and a generation in one word. Ops are
- * aligned to 16 and addresses have 48 bits (more only for those who ask mmap
- * for it), which leaves 20 bits of generation. Each op has one completion: none
- * of ours is multishot, so no completion has F_MORE.
+ * The kernel knows an op by its address and a generation in one word: the low
+ * end of the op's place among all submissions. Ops are aligned to 16 and
+ * addresses have 48 bits (more only for those who ask mmap for it), which
+ * leaves 20 bits of generation. Each op has one completion: none of ours is
+ * multishot, so no completion has F_MORE.
  */
 #include "engine/uring.h"
 
@@ -36,7 +37,6 @@ enum {
 enum { ADDRESS_SHIFT = 4, ADDRESS_BITS = 44 };
 static_assert(ZS_OP_ALIGNMENT == 1 << ADDRESS_SHIFT, "");
 #define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
-#define NEXT_GENERATION (UINT64_C(1) << ADDRESS_BITS)
 
 /* user_data of what is not an op's; no op is at such an address. */
 #define USER_DATA_NOTHING UINT64_C(0)
@@ -52,11 +52,10 @@ struct zs_uring {
 	struct zs_engine engine;
 	struct zs_ring ring;
 	const struct zs_kernel *kernel;
-	uint64_t generation; /* of the next op, in its place in user_data */
 	/* opcode | flags << 8, by zs_op_code. */
 	uint16_t sqe_starts[ZS_NUM_OPS];
 	uint8_t cancel_sqe_flags;
-	bool is_watched; /* by Valgrind */
+	bool is_watched; /* by memcheck */
 	/* The read of wake_fd is in flight, or queued. */
 	bool wake_armed;
 	/* Woken outside a wait: the next one does not begin. */
@@ -88,10 +87,9 @@ static ZS_ALWAYS_INLINE bool queue_op(struct zs_uring *uring, struct zs_op *op)
 	if (zs_unlikely(start == SQE_START_NONE ||
 			zs_ring_is_full(&uring->ring)))
 		return false;
-	sqe = zs_ring_next_sqe(&uring->ring);
 	op->user_data = (uint64_t)(uintptr_t)op >> ADDRESS_SHIFT |
-			uring->generation;
-	uring->generation += NEXT_GENERATION;
+			(uint64_t)uring->ring.tail << ADDRESS_BITS;
+	sqe = zs_ring_next_sqe(&uring->ring);
 	op->state = ZS_OP_IN_FLIGHT;
 	sqe->opcode = (uint8_t)start;
 	sqe->flags = (uint8_t)(start >> 8);
@@ -187,14 +185,22 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 	zs_op_list_append(&uring->done, op);
 }
 
+/* As a plain system call, if there is one; else the result is @otherwise. */
+static int call_plainly(const struct zs_op *op, int otherwise)
+{
+	const struct zs_op_type *type = &zs_op_types[op->code];
+	int saved_errno = errno;
+	int result = type->call ? type->call(op) : otherwise;
+
+	errno = saved_errno;
+	return result;
+}
+
 /* An op that queue_op() did not take. */
 static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 {
-	const struct zs_op_type *type = &zs_op_types[op->code];
-
 	if (uring->sqe_starts[op->code] == SQE_START_NONE) {
-		finish_early(uring, op,
-			     type->call ? type->call(op) : -EOPNOTSUPP);
+		finish_early(uring, op, call_plainly(op, -EOPNOTSUPP));
 		return;
 	}
 	if (hand_over(uring) && queue_op(uring, op))
@@ -244,8 +250,6 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 /* What a task should see of a result that comes from inside the kernel. */
 static ZS_COLD int mend_result(const struct zs_op *op, int result)
 {
-	const struct zs_op_type *type = &zs_op_types[op->code];
-
 	switch (result) {
 	case -ERESTARTSYS:
 	case -ERESTARTNOINTR:
@@ -258,7 +262,7 @@ static ZS_COLD int mend_result(const struct zs_op *op, int result)
 			return result;
 		/* Nobody asked: the kernel could not start a thread for what it
 		 * cannot do without waiting (RLIMIT_NPROC), and did nothing. */
-		return type->call ? type->call(op) : -EAGAIN;
+		return call_plainly(op, -EAGAIN);
 	default:
 		return result;
 	}
@@ -279,9 +283,10 @@ static ZS_COLD void complete_own(struct zs_uring *uring,
 	uring->was_woken = uring->is_polling;
 }
 
-/* The op that is done now, or NULL. */
-static ZS_ALWAYS_INLINE struct zs_op *complete(struct zs_uring *uring,
-					       const struct zs_cqe *cqe)
+/* The op that is done now, or NULL. @may_be_waiting: some op's cancel waits for
+ * room, perhaps its own. */
+static ZS_ALWAYS_INLINE struct zs_op *
+complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool may_be_waiting)
 {
 	uint64_t user_data = cqe->user_data;
 	struct zs_op *op;
@@ -300,7 +305,7 @@ static ZS_ALWAYS_INLINE struct zs_op *complete(struct zs_uring *uring,
 	if (zs_unlikely(op->result < 0))
 		op->result = mend_result(op, op->result);
 	op->state = ZS_OP_DONE;
-	if (zs_unlikely(op->cancel_waiting))
+	if (may_be_waiting && op->cancel_waiting)
 		zs_op_list_remove(&uring->cancels, op);
 	return op;
 }
@@ -311,30 +316,53 @@ static ZS_COLD void tell_memcheck(const struct zs_op *op)
 		zs_memcheck_op_done(op);
 }
 
-static void drain_completions(struct zs_uring *uring, struct zs_op_list *done)
+/* How many completions were taken that are no op's. */
+static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
+						  struct zs_op_list *done,
+						  uint32_t head, uint32_t tail,
+						  bool may_be_waiting)
 {
-	struct zs_ring *ring = &uring->ring;
-	uint32_t head = zs_ring_cq_head(ring);
-	uint32_t tail = zs_ring_cq_tail(ring);
-	struct zs_op **first = done->last;
-	struct zs_op **last = first;
+	struct zs_op **last = done->last;
+	uint32_t nr_other = 0;
 	struct zs_op *op;
-	uint32_t nr_done = 0;
 
-	if (head == tail)
-		return;
 	for (; head != tail; head++) {
-		op = complete(uring, zs_ring_cqe(ring, head));
-		if (!op)
+		op = complete(uring, zs_ring_cqe(&uring->ring, head),
+			      may_be_waiting);
+		if (!op) {
+			nr_other++;
 			continue;
+		}
 		*last = op;
 		last = &op->next;
-		nr_done++;
 	}
 	*last = NULL;
 	done->last = last;
-	zs_ring_cq_advance(ring, head);
-	ZS_COUNT(uring->engine.counters.completed, nr_done);
+	return nr_other;
+}
+
+static ZS_COLD uint32_t take_beside_cancels(struct zs_uring *uring,
+					    struct zs_op_list *done,
+					    uint32_t head, uint32_t tail)
+{
+	return take_completions(uring, done, head, tail, true);
+}
+
+static void drain_completions(struct zs_uring *uring, struct zs_op_list *done)
+{
+	uint32_t head = zs_ring_cq_head(&uring->ring);
+	uint32_t tail = zs_ring_cq_tail(&uring->ring);
+	struct zs_op **first = done->last;
+	uint32_t nr_other;
+
+	if (head == tail)
+		return;
+	if (zs_unlikely(uring->cancels.first != NULL))
+		nr_other = take_beside_cancels(uring, done, head, tail);
+	else
+		nr_other = take_completions(uring, done, head, tail, false);
+	zs_ring_cq_advance(&uring->ring, tail);
+	ZS_COUNT(uring->engine.counters.completed, tail - head - nr_other);
 	if (zs_unlikely(uring->is_watched))
 		tell_memcheck(*first);
 }

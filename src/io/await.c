@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/compiler.h"
+#include "base/explain.h"
 #include "engine/engine.h"
 #include "sched/scope.h"
 #include "sched/task.h"
@@ -41,6 +42,14 @@ static ZS_ALWAYS_INLINE int submit_and_park(struct zs_worker *worker,
 	return op->result;
 }
 
+/* What a cancelled op is to its task depends on why it was cancelled. */
+static ZS_COLD int error_of(struct zs_task *task, int result)
+{
+	if (result == -ECANCELED && zs_scope_error(task->scope) < 0)
+		return zs_scope_error(task->scope);
+	return zs_explain_none(result);
+}
+
 int zs_await(struct zs_op *op)
 {
 	struct zs_worker *worker = zs_worker_self;
@@ -48,16 +57,14 @@ int zs_await(struct zs_op *op)
 	int ret;
 
 	if (zs_unlikely(!task))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (zs_unlikely(!task->is_linked))
 		zs_scope_link(task);
 	ret = zs_scope_error(task->scope);
 	if (zs_unlikely(ret < 0))
 		return ret;
 	ret = submit_and_park(worker, op, &on_op);
-	if (zs_unlikely(ret == -ECANCELED && zs_scope_error(task->scope) < 0))
-		return zs_scope_error(task->scope);
-	return ret;
+	return zs_likely(ret >= 0) ? ret : error_of(task, ret);
 }
 
 int zs_await_shielded(struct zs_op *op)
@@ -65,6 +72,6 @@ int zs_await_shielded(struct zs_op *op)
 	struct zs_worker *worker = zs_worker_self;
 
 	if (zs_unlikely(!worker || !worker->current))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	return submit_and_park(worker, op, &on_op_shielded);
 }

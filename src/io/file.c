@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/explain.h"
 #include "engine/abi.h"
 #include "engine/op.h"
 #include "io/await.h"
@@ -29,7 +30,7 @@ ZS_PUBLIC int zs_openat(int dirfd, const char *path, int flags, mode_t mode)
 	};
 
 	if (!path)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return zs_await(&op);
 }
 
@@ -56,7 +57,7 @@ ZS_PUBLIC ssize_t zs_write(int fd, const void *buffer, size_t length)
 ZS_PUBLIC ssize_t zs_pread(int fd, void *buffer, size_t length, int64_t offset)
 {
 	if (offset < 0)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return zs_transfer(ZS_OP_READ, fd, buffer, length, (uint64_t)offset, 0);
 }
 
@@ -64,7 +65,7 @@ ZS_PUBLIC ssize_t zs_pwrite(int fd, const void *buffer, size_t length,
 			    int64_t offset)
 {
 	if (offset < 0)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return zs_transfer(ZS_OP_WRITE, fd, buffer, length, (uint64_t)offset,
 			   0);
 }
@@ -103,6 +104,6 @@ ZS_PUBLIC int zs_statx(int dirfd, const char *path, int flags,
 	};
 
 	if (!path || !buffer)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return zs_await(&op);
 }

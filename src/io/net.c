@@ -18,6 +18,7 @@
 #include <sys/epoll.h>
 
 #include "base/compiler.h"
+#include "base/explain.h"
 #include "engine/op.h"
 #include "io/await.h"
 #include "io/transfer.h"
@@ -86,7 +87,7 @@ ZS_PUBLIC int zs_bind(int fd, const struct sockaddr *address, socklen_t length)
 	};
 
 	if (!address && length > 0)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return zs_await(&op);
 }
 
@@ -113,7 +114,7 @@ ZS_PUBLIC int zs_accept(int fd, struct sockaddr *address, socklen_t *length,
 	};
 
 	if (address && !length)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return await_ready(&op, POLLIN);
 }
 
@@ -128,7 +129,7 @@ ZS_PUBLIC int zs_connect(int fd, const struct sockaddr *address,
 	};
 
 	if (!address && length > 0)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return zs_await(&op);
 }
 
@@ -204,7 +205,7 @@ ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
 	int ret;
 
 	if (!message)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	ret = zs_await(&op);
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
 		return send_later(&op);
@@ -222,7 +223,7 @@ ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
 	};
 
 	if (!message)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	if (flags & MSG_DONTWAIT)
 		return zs_await(&op);
 	return await_ready(&op, flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
@@ -290,7 +291,7 @@ ZS_PUBLIC int zs_poll_fd(int fd, unsigned int events)
 	int ret;
 
 	if (events == 0 || events > UINT16_MAX)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	ret = await_poll(fd, events);
 	if (ret > 0 && !(events & POLLRDHUP))
 		ret &= ~POLLRDHUP;
@@ -308,13 +309,13 @@ static int parse_address(union inet_address *address, const char *text,
 		address->v6.sin6_family = AF_INET6;
 		address->v6.sin6_port = htons(port);
 		if (inet_pton(AF_INET6, text, &address->v6.sin6_addr) != 1)
-			return -EINVAL;
+			return zs_explain_none(-EINVAL);
 		return sizeof(address->v6);
 	}
 	address->v4.sin_family = AF_INET;
 	address->v4.sin_port = htons(port);
 	if (inet_pton(AF_INET, text, &address->v4.sin_addr) != 1)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return sizeof(address->v4);
 }
 
@@ -378,7 +379,7 @@ ZS_PUBLIC int zs_local_port(int fd)
 	int ret = 0, saved = errno;
 
 	if (!zs_self())
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (getsockname(fd, &local.any, &length) < 0)
 		ret = -errno;
 	errno = saved;
@@ -388,5 +389,5 @@ ZS_PUBLIC int zs_local_port(int fd)
 		return ntohs(local.v4.sin_port);
 	if (local.any.sa_family == AF_INET6)
 		return ntohs(local.v6.sin6_port);
-	return -EAFNOSUPPORT;
+	return zs_explain_none(-EAFNOSUPPORT);
 }

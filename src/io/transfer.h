@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/compiler.h"
+#include "base/explain.h"
 #include "engine/op.h"
 #include "io/await.h"
 
@@ -26,7 +27,7 @@ static ZS_ALWAYS_INLINE int zs_transfer_init(struct zs_op *op,
 					     uint64_t offset, int flags)
 {
 	if (zs_unlikely(length > INT_MAX || (!buffer && length > 0)))
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	op->code = (uint8_t)code;
 	op->fd = fd;
 	op->address = (uint64_t)(uintptr_t)buffer;

@@ -24,8 +24,13 @@
 /* All runtimes. Changed under the lock; walked without. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct zs_runtime *) runtimes;
-/* Dumps under way. A runtime that is taken off the list waits for them. */
-static _Atomic uint32_t dumps;
+/* Dumps under way, by the parity of the epoch that they began in. A runtime that
+ * was taken off the list waits for either count to be zero once; it changes the
+ * epoch before each wait, so that those that begin later cannot prolong it. */
+static _Atomic uint32_t epoch;
+static _Atomic uint32_t dumps[2];
+/* Held by the runtime that waits: one changes the epoch at a time. */
+static pthread_mutex_t waiting = PTHREAD_MUTEX_INITIALIZER;
 
 /* One dump. */
 struct dump {
@@ -35,12 +40,14 @@ struct dump {
 	struct zs_text text;
 };
 
+/* Nothing is written after an error: a line in the midst of which another
+ * begins helps nobody. */
 static void flush(struct dump *dump)
 {
-	int ret = zs_text_write(&dump->text, dump->fd);
-
-	if (ret < 0 && dump->result == 0)
-		dump->result = ret;
+	if (dump->result == 0)
+		dump->result = zs_text_write(&dump->text, dump->fd);
+	else
+		zs_text_init(&dump->text);
 }
 
 static void add_named(struct dump *dump, const char *before, int64_t number,
@@ -51,32 +58,87 @@ static void add_named(struct dump *dump, const char *before, int64_t number,
 	zs_text_add(&dump->text, after);
 }
 
+/* Since a point in time that may be later than the dump's. */
+static void add_time_since(struct dump *dump, int64_t since_ns)
+{
+	int64_t duration_ns = dump->now_ns - since_ns;
+
+	zs_text_add_duration(&dump->text, duration_ns > 0 ? duration_ns : 0);
+}
+
 static uint64_t get(const _Atomic uint64_t *counter)
 {
 	/* relaxed: a number to look at. */
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
+/* A wait type's description reads what is written meanwhile, too; so does all
+ * that it calls, which would have to be marked ZS_RACY one by one. */
+#ifdef ZS_TSAN
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+
+static void begin_racy_reads(void)
+{
+	AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+}
+
+static void end_racy_reads(void)
+{
+	AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+#else
+static void begin_racy_reads(void)
+{
+}
+
+static void end_racy_reads(void)
+{
+}
+#endif
+
 /* --- tasks --- */
 
+/* Who parks writes waits_on before wait, but not every processor shows it in
+ * that order: hence NULL. An older object is still memory that can be read. */
 static ZS_RACY void add_wait(struct dump *dump, const struct zs_task *task)
 {
 	const struct zs_wait_type *wait = task->wait;
-	struct zs_worker *worker = task->worker;
+	const void *waits_on = task->waits_on;
 
-	if (worker->current == task) {
-		zs_text_add(&dump->text, "running");
-		return;
-	}
-	if (!wait) {
+	if (!wait || !waits_on) {
 		zs_text_add(&dump->text, "ready");
 		return;
 	}
 	zs_text_add(&dump->text,
 		    wait->cancel ? "waits for " : "waits, uncancellable, for ");
-	wait->describe(task->waits_on, &dump->text);
-	zs_text_add(&dump->text, " since ");
-	zs_text_add_duration(&dump->text, dump->now_ns - task->parked_ns);
+	begin_racy_reads();
+	wait->describe(waits_on, &dump->text);
+	end_racy_reads();
+	zs_text_add(&dump->text, " (");
+	add_time_since(dump, task->parked_ns);
+	zs_text_add(&dump->text, " so far)");
+}
+
+static ZS_RACY void add_state(struct dump *dump, const struct zs_task *task,
+			      uint8_t state)
+{
+	struct zs_worker *worker = task->worker;
+
+	if (state == ZS_TASK_UNSTARTED) {
+		zs_text_add(&dump->text, "not started");
+		return;
+	}
+	/* NULL: it has just started, see add_wait(). */
+	if (state == ZS_TASK_ENDED || !worker) {
+		zs_text_add(&dump->text, worker ? "ended" : "starts");
+		return;
+	}
+	if (worker->current == task)
+		zs_text_add(&dump->text, "running");
+	else
+		add_wait(dump, task);
+	add_named(dump, ", worker ", worker->index, "");
 }
 
 static ZS_RACY void add_reason(struct dump *dump, struct zs_scope *scope)
@@ -108,13 +170,18 @@ static ZS_RACY void add_parent(struct dump *dump, const struct zs_task *task)
 static ZS_RACY void add_stack(struct dump *dump, const struct zs_task *task)
 {
 	const struct zs_stack *stack = task->stack;
+	struct zs_stack bounds;
 
 	if (!stack)
 		return;
+	/* It may have been carved just now, and be half written. */
+	bounds = (struct zs_stack){ .base = stack->base, .top = stack->top };
+	if (!bounds.base || bounds.top <= bounds.base)
+		return;
 	zs_text_add(&dump->text, ", stack ");
-	zs_text_add_hex(&dump->text, (uintptr_t)stack->base);
+	zs_text_add_hex(&dump->text, (uintptr_t)bounds.base);
 	zs_text_add(&dump->text, ", ");
-	zs_text_add_size(&dump->text, zs_stack_resident(stack));
+	zs_text_add_size(&dump->text, zs_stack_resident(&bounds));
 	zs_text_add(&dump->text, " touched");
 }
 
@@ -144,14 +211,7 @@ static ZS_RACY void dump_task(void *object, void *arg)
 	add_named(dump, "  task ", (int64_t)task->id, "");
 	add_name(dump, task);
 	zs_text_add(&dump->text, ": ");
-	if (state == ZS_TASK_STARTED) {
-		add_wait(dump, task);
-		add_named(dump, ", worker ", task->worker->index, "");
-	} else {
-		zs_text_add(&dump->text, state == ZS_TASK_UNSTARTED ?
-						 "not started" :
-						 "ended");
-	}
+	add_state(dump, task, state);
 	add_parent(dump, task);
 	add_reason(dump, task->scope);
 	add_stack(dump, task);
@@ -173,7 +233,7 @@ static ZS_RACY void add_activity(struct dump *dump, struct zs_worker *worker)
 	else
 		zs_text_add(&dump->text, "in its loop");
 	zs_text_add(&dump->text, ", turn begun ");
-	zs_text_add_duration(&dump->text, dump->now_ns - worker->now_ns);
+	add_time_since(dump, zs_worker_now(worker));
 	zs_text_add(&dump->text, " ago");
 }
 
@@ -183,6 +243,11 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 	struct zs_engine_counters *ops = &worker->engine->counters;
 
 	add_named(dump, " worker ", worker->index, "");
+	if (worker->thread_id == 0) {
+		zs_text_add(&dump->text, ": not started\n");
+		flush(dump);
+		return;
+	}
 	add_named(dump, " (thread ", worker->thread_id, "): ");
 	add_activity(dump, worker);
 	add_named(dump, ", ", worker->num_ready, " ready");
@@ -198,6 +263,20 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 	flush(dump);
 }
 
+static const char *phase_name(struct zs_runtime *runtime)
+{
+	/* relaxed: a word to look at. */
+	switch (atomic_load_explicit(&runtime->phase, memory_order_relaxed)) {
+	case ZS_RUNTIME_CREATED:
+		return "not started";
+	case ZS_RUNTIME_RUNNING:
+		return "running";
+	case ZS_RUNTIME_STOPPING:
+		return "stopping";
+	}
+	return "stopped";
+}
+
 static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
 {
 	uint32_t i;
@@ -205,6 +284,8 @@ static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
 	add_named(dump, "zsync: runtime of ", runtime->num_workers,
 		  runtime->num_workers == 1 ? " worker, " : " workers, ");
 	zs_text_add(&dump->text, zs_execution_model_name(runtime->model));
+	zs_text_add(&dump->text, ", ");
+	zs_text_add(&dump->text, phase_name(runtime));
 	zs_text_add(&dump->text, "\n");
 	flush(dump);
 	for (i = 0; i < runtime->num_workers; i++)
@@ -214,18 +295,22 @@ static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
 	zs_slab_walk(&runtime->foreign_tasks, dump_task, dump);
 }
 
-/* seq_cst, both: a dump counts itself, then looks at the list; a removal takes
- * the runtime off the list, then looks at the count. One sees the other. */
-static void begin_dump(void)
+/* seq_cst, all: a dump counts itself, then looks at the list; a removal takes
+ * the runtime off the list, then looks at the counts. One sees the other. */
+static uint32_t begin_dump(void)
 {
-	atomic_fetch_add_explicit(&dumps, 1, memory_order_seq_cst);
+	uint32_t side = atomic_load_explicit(&epoch, memory_order_seq_cst) % 2;
+
+	atomic_fetch_add_explicit(&dumps[side], 1, memory_order_seq_cst);
+	return side;
 }
 
-static void end_dump(void)
+static void end_dump(uint32_t side)
 {
-	if (atomic_fetch_sub_explicit(&dumps, 1, memory_order_seq_cst) == 1)
-		syscall(SYS_futex, &dumps, FUTEX_WAKE_PRIVATE, INT_MAX, NULL,
-			NULL, 0);
+	if (atomic_fetch_sub_explicit(&dumps[side], 1, memory_order_seq_cst) ==
+	    1)
+		syscall(SYS_futex, &dumps[side], FUTEX_WAKE_PRIVATE, INT_MAX,
+			NULL, NULL, 0);
 }
 
 ZS_PUBLIC int zs_dump(int fd)
@@ -233,9 +318,10 @@ ZS_PUBLIC int zs_dump(int fd)
 	struct dump dump = { .fd = fd, .now_ns = zs_clock_ns() };
 	int saved_errno = errno;
 	struct zs_runtime *runtime;
+	uint32_t side;
 
 	zs_text_init(&dump.text);
-	begin_dump();
+	side = begin_dump();
 	runtime = atomic_load_explicit(&runtimes, memory_order_seq_cst);
 	if (!runtime) {
 		zs_text_add(&dump.text, "zsync: no runtime\n");
@@ -247,7 +333,7 @@ ZS_PUBLIC int zs_dump(int fd)
 		runtime = atomic_load_explicit(&runtime->next,
 					       memory_order_acquire);
 	}
-	end_dump();
+	end_dump(side);
 	errno = saved_errno;
 	return dump.result;
 }
@@ -272,17 +358,30 @@ void zs_dump_add_runtime(struct zs_runtime *runtime)
 	pthread_mutex_unlock(&lock);
 }
 
-static void await_dumps(void)
+static void await_side(uint32_t side)
 {
 	uint32_t count;
 
 	for (;;) {
-		count = atomic_load_explicit(&dumps, memory_order_seq_cst);
+		count = atomic_load_explicit(&dumps[side],
+					     memory_order_seq_cst);
 		if (count == 0)
 			return;
-		syscall(SYS_futex, &dumps, FUTEX_WAIT_PRIVATE, count, NULL,
-			NULL, 0);
+		syscall(SYS_futex, &dumps[side], FUTEX_WAIT_PRIVATE, count,
+			NULL, NULL, 0);
 	}
+}
+
+static void await_dumps(void)
+{
+	int i;
+
+	pthread_mutex_lock(&waiting);
+	for (i = 0; i < 2; i++)
+		await_side(atomic_fetch_add_explicit(&epoch, 1,
+						     memory_order_seq_cst) %
+			   2);
+	pthread_mutex_unlock(&waiting);
 }
 
 void zs_dump_remove_runtime(struct zs_runtime *runtime)
@@ -310,9 +409,11 @@ void zs_dump_remove_runtime(struct zs_runtime *runtime)
 
 void zs_dump_forget_runtimes(void)
 {
-	/* relaxed: a forked child has one thread. The lock may have been held
+	/* relaxed: a forked child has one thread. The locks may have been held
 	 * by one that is gone. */
 	atomic_store_explicit(&runtimes, NULL, memory_order_relaxed);
-	atomic_store_explicit(&dumps, 0, memory_order_relaxed);
+	atomic_store_explicit(&dumps[0], 0, memory_order_relaxed);
+	atomic_store_explicit(&dumps[1], 0, memory_order_relaxed);
 	lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	waiting = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 }

@@ -18,9 +18,9 @@ ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
 	struct zs_scope *scope;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (!nursery)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	if (options && options->flags & ~(uint32_t)ZS_NURSERY_PINNED)
 		return zs_explain_as(
 			-EINVAL, "zs_nursery_options.flags: 0x%x is no flag",
@@ -51,7 +51,7 @@ static ZS_ALWAYS_INLINE int spawn_into(struct zs_nursery nursery,
 		if (atomic_load_explicit(&scope->generation,
 					 memory_order_relaxed) !=
 		    nursery.generation)
-			return -ESTALE;
+			return zs_explain_none(-ESTALE);
 		return zs_spawn_here(scope->worker, scope, spawn);
 	}
 	return zs_spawn_remotely(scope, nursery.generation, spawn);
@@ -63,7 +63,7 @@ ZS_PUBLIC int zs_nursery_spawn(struct zs_nursery nursery, zs_task_fn *fn,
 	const struct zs_spawn spawn = { .fn = fn, .arg = arg };
 
 	if (!fn)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	return spawn_into(nursery, &spawn);
 }
 
@@ -94,7 +94,7 @@ ZS_PUBLIC int zs_nursery_wait(struct zs_nursery nursery)
 	int ret;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	ret = zs_scope_check_opener(nursery.scope, nursery.generation, task);
 	if (ret < 0)
 		return ret;

@@ -31,9 +31,13 @@ enum {
 static _Atomic uint32_t fork_count;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
-/* The child's only thread is no worker, wherever its parent was. */
+/* The child's only thread is no worker, wherever its parent was. What it
+ * executes must not start with a worker's signal mask. */
 static void on_fork_in_child(void)
 {
+	if (zs_worker_self)
+		pthread_sigmask(SIG_SETMASK,
+				&zs_worker_self->runtime->signal_mask, NULL);
 	/* relaxed: the child has one thread. */
 	atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
 	zs_worker_self = NULL;
@@ -158,6 +162,7 @@ static int fill_runtime(struct zs_runtime *runtime,
 	runtime->fork_count = zs_runtime_fork_count();
 	runtime->num_workers = runtime->config.num_workers;
 	runtime->next_foreign_id = runtime->num_workers + 1;
+	zs_mailbox_init(&runtime->injected);
 	zs_slab_init(&runtime->foreign_tasks, sizeof(struct zs_task));
 	share_credits(runtime);
 	return make_workers(runtime);
@@ -340,6 +345,7 @@ static int start_once(struct zs_runtime *runtime, uint32_t first)
 
 	if (ret < 0)
 		return ret;
+	pthread_sigmask(SIG_SETMASK, NULL, &runtime->signal_mask);
 	ret = start_threads(runtime, first);
 	set_phase(runtime, ret < 0 ? ZS_RUNTIME_STOPPED : ZS_RUNTIME_RUNNING);
 	if (ret < 0)
@@ -363,9 +369,9 @@ static int start(struct zs_runtime *runtime, uint32_t first)
 ZS_PUBLIC int zs_runtime_start(struct zs_runtime *runtime)
 {
 	if (!runtime)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	if (has_forked(runtime))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	return start(runtime, 0);
 }
 
@@ -375,9 +381,9 @@ static int spawn_into_root(struct zs_runtime *runtime,
 	int ret = zs_spawn_check(spawn);
 
 	if (ret < 0 || !runtime)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	if (has_forked(runtime))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (phase_of(runtime) != ZS_RUNTIME_RUNNING)
 		return zs_explain_as(-ESTALE, "the runtime is not running");
 	return zs_spawn_remotely(&runtime->root, 0, spawn);
@@ -465,9 +471,9 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	bool ended;
 
 	if (!runtime || deadline_ns < 0)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	if (has_forked(runtime))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (zs_worker_self && zs_worker_self->runtime == runtime)
 		return zs_explain_as(-EDEADLK, "a task cannot stop the runtime "
 					       "that it runs in: return, or "
@@ -518,7 +524,7 @@ ZS_PUBLIC int zs_runtime_destroy(struct zs_runtime *runtime)
 	if (!runtime)
 		return 0;
 	if (has_forked(runtime))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	phase = phase_of(runtime);
 	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
 		return zs_explain_as(-EBUSY, "the runtime runs: call "

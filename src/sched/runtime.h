@@ -4,6 +4,7 @@
 #define ZS_SCHED_RUNTIME_H
 
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -34,6 +35,8 @@ struct zs_runtime {
 	struct zs_worker *workers;
 	/* Tasks that workers take from the runtime, and give back, at once. */
 	int64_t credit_step;
+	/* Of the thread that started it. */
+	sigset_t signal_mask;
 	/* The program that forked has another number than its child. */
 	uint32_t fork_count;
 
@@ -43,7 +46,9 @@ struct zs_runtime {
 
 	/* Tasks that may still be spawned, but for workers' credits. */
 	_Atomic int64_t credits;
-	_Atomic uint32_t next_worker; /* to whom a foreign spawn goes */
+	/* Tasks that foreign threads have spawned, for whoever comes first. */
+	struct zs_mailbox injected;
+	_Atomic uint32_t next_worker; /* whom to wake for the next of them */
 	/* Posts under way by threads that are not its workers. */
 	_Atomic uint32_t foreign_posts;
 	_Atomic uint32_t num_asleep; /* workers that wait in the kernel */
@@ -62,6 +67,21 @@ struct zs_runtime {
 
 	_Atomic(struct zs_runtime *) next; /* in the list of all; see dump.c */
 };
+
+/* What a thread that is no worker posts may be what ends the runtime, while it
+ * is here still: so a destroy waits until it has let go. relaxed: the post
+ * publishes it. release: the partner is await_foreign_posts(). */
+static inline void zs_runtime_begin_foreign_post(struct zs_runtime *runtime)
+{
+	atomic_fetch_add_explicit(&runtime->foreign_posts, 1,
+				  memory_order_relaxed);
+}
+
+static inline void zs_runtime_end_foreign_post(struct zs_runtime *runtime)
+{
+	atomic_fetch_sub_explicit(&runtime->foreign_posts, 1,
+				  memory_order_release);
+}
 
 /* Worker 0's thread: the root has no task left. */
 void zs_runtime_root_idle(struct zs_runtime *runtime);

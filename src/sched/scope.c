@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/explain.h"
 #include "base/text.h"
 #include "sched/runtime.h"
 #include "sched/worker.h"
@@ -75,8 +76,9 @@ static bool has_drifted(uint64_t state)
 /* Does the owner have to hear of a change that ends in @state? */
 static bool must_tell(uint64_t state)
 {
+	/* Below 0: a task spawned at home since then was counted there. */
 	if (state & ZS_SCOPE_MERGED)
-		return balance_of(state) == 0;
+		return balance_of(state) <= 0;
 	return state & ZS_SCOPE_WAITING || has_drifted(state);
 }
 
@@ -107,7 +109,9 @@ static void on_deadline(struct zs_timer *timer)
 
 static void init(struct zs_scope *scope, struct zs_worker *worker)
 {
-	scope->worker = worker;
+	/* Once: a stale handle may be looked at on another thread. */
+	if (!scope->worker)
+		scope->worker = worker;
 	scope->local = 0;
 	scope->is_nursery = false;
 	scope->is_pinned = false;
@@ -176,7 +180,7 @@ void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns)
 	zs_wheel_cancel(&worker->wheel, &scope->deadline);
 	if (deadline_ns == ZS_NEVER)
 		return;
-	if (deadline_ns <= worker->now_ns) {
+	if (deadline_ns <= zs_worker_now(worker)) {
 		zs_scope_cancel(scope, ZS_CANCEL_DEADLINE);
 		return;
 	}
@@ -188,14 +192,14 @@ int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
 			  const struct zs_task *task)
 {
 	if (!scope || !is_current(scope, generation))
-		return -ESTALE;
+		return zs_explain_none(-ESTALE);
 	/* relaxed: the opener itself sees what it did; to others it is a no in
 	 * any case. */
 	if (!is_open_as(state_of(scope), generation))
-		return -ESTALE;
+		return zs_explain_none(-ESTALE);
 	if (scope->worker != task->worker || scope->opener != task)
-		return -EPERM;
-	return task->scope == scope ? 0 : -EBUSY;
+		return zs_explain_none(-EPERM);
+	return task->scope == scope ? 0 : zs_explain_none(-EBUSY);
 }
 
 int zs_scope_reason(struct zs_scope *scope, uint64_t generation)
@@ -203,10 +207,12 @@ int zs_scope_reason(struct zs_scope *scope, uint64_t generation)
 	int reason;
 
 	if (!scope || !is_current(scope, generation))
-		return -ESTALE;
+		return zs_explain_none(-ESTALE);
 	/* acquire: the second look at the state comes after it. */
 	reason = atomic_load_explicit(&scope->reason, memory_order_acquire);
-	return is_open_as(state_of(scope), generation) ? reason : -ESTALE;
+	if (!is_open_as(state_of(scope), generation))
+		return zs_explain_none(-ESTALE);
+	return reason;
 }
 
 /* --- asking --- */
@@ -222,21 +228,21 @@ int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
 	uint64_t old, new;
 
 	if (!scope || !is_current(scope, generation))
-		return -ESTALE;
+		return zs_explain_none(-ESTALE);
 	/* acquire: pairs with the release in open_state(). */
 	old = atomic_load_explicit(&scope->state, memory_order_acquire);
 	if (!is_open_as(old, generation))
-		return -ESTALE;
+		return zs_explain_none(-ESTALE);
 	if (scope->worker == zs_worker_self) {
 		zs_scope_cancel(scope, reason);
 		return 0;
 	}
 	if (has_forked(scope))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	do {
 		if (!is_open_as(old, generation))
-			return -ESTALE;
-		if (old & ZS_SCOPE_REASON)
+			return zs_explain_none(-ESTALE);
+		if ((old & ZS_SCOPE_REASON) || zs_scope_error(scope) < 0)
 			return 0;
 		new = old | ZS_SCOPE_POSTED |
 		      (uint64_t)reason << ZS_SCOPE_REASON_SHIFT;
@@ -254,14 +260,14 @@ int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation)
 	uint64_t old, new;
 
 	if (!scope || !is_current(scope, generation))
-		return -ESTALE;
+		return zs_explain_none(-ESTALE);
 	/* acquire: pairs with the release in open_state(). */
 	old = atomic_load_explicit(&scope->state, memory_order_acquire);
 	if (is_open_as(old, generation) && has_forked(scope))
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	do {
 		if (!is_open_as(old, generation))
-			return -ESTALE;
+			return zs_explain_none(-ESTALE);
 		if ((old & ZS_SCOPE_REASON) || zs_scope_error(scope) < 0)
 			return -ECANCELED;
 		new = old + ZS_SCOPE_ONE_TASK;

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "base/clock.h"
+#include "base/explain.h"
 #include "sched/scope.h"
 #include "sched/worker.h"
 
@@ -58,15 +59,14 @@ ZS_PUBLIC int zs_sleep_until(int64_t deadline_ns)
 	struct zs_worker *worker = zs_worker_self;
 	struct zs_task *task = worker ? worker->current : NULL;
 	struct sleeper sleeper;
-	int ret;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (!task->is_linked)
 		zs_scope_link(task);
-	ret = zs_scope_error(task->scope);
-	if (ret < 0)
-		return ret;
+	/* Others run even so: a loop may have no other call. */
+	if (zs_scope_error(task->scope) < 0)
+		return zs_yield();
 	sleeper.task = task;
 	sleeper.timer = (struct zs_timer){ .fire = wake_up };
 	if (deadline_ns == ZS_NEVER)

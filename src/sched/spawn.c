@@ -18,8 +18,9 @@
 int zs_spawn_check(const struct zs_spawn *spawn)
 {
 	if (!spawn->fn || (spawn->copy_size > 0 && !spawn->copy))
-		return -EINVAL;
-	return spawn->copy_size > ZS_SPAWN_COPY_MAX ? -E2BIG : 0;
+		return zs_explain_none(-EINVAL);
+	return spawn->copy_size > ZS_SPAWN_COPY_MAX ? zs_explain_none(-E2BIG) :
+						      0;
 }
 
 /* Any thread. How many of the @wanted there are. */
@@ -99,16 +100,6 @@ static struct zs_task *create_foreign(struct zs_runtime *runtime,
 	return task;
 }
 
-/* By turns, since a thread that knows nothing of workers has no worker near. */
-static struct zs_worker *next_worker(struct zs_runtime *runtime)
-{
-	/* relaxed: any worker is right. */
-	uint32_t turn = atomic_fetch_add_explicit(&runtime->next_worker, 1,
-						  memory_order_relaxed);
-
-	return &runtime->workers[turn % runtime->num_workers];
-}
-
 static int spawn_from_worker(struct zs_worker *worker, struct zs_scope *scope,
 			     const struct zs_spawn *spawn)
 {
@@ -136,8 +127,10 @@ static int spawn_from_outside(struct zs_scope *scope,
 	task = create_foreign(runtime, scope, spawn, &ret);
 	if (!task)
 		return ret;
-	zs_worker_send(scope->is_pinned ? scope->worker : next_worker(runtime),
-		       task);
+	if (scope->is_pinned)
+		zs_worker_send(scope->worker, task);
+	else
+		zs_worker_inject(runtime, task);
 	return 0;
 }
 

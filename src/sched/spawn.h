@@ -14,6 +14,7 @@
 
 #include "base/compiler.h"
 #include "mem/slab.h"
+#include "sched/balance.h"
 #include "sched/scope.h"
 #include "sched/task.h"
 #include "sched/worker.h"

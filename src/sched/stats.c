@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT */
-/* Counters, gathered for whoever asks, on any thread. Each is read by itself,
- * relaxed: see zsync/stats.h. */
+/* What is in force, and counters, gathered for whoever asks, on any thread. Each
+ * is read by itself, relaxed: see zsync/stats.h. */
 #include "zsync/stats.h"
 
 #include <errno.h>
 
+#include "base/explain.h"
 #include "sched/runtime.h"
 
 static uint64_t get(const _Atomic uint64_t *counter)
@@ -16,6 +17,14 @@ static uint64_t get(const _Atomic uint64_t *counter)
 static uint64_t difference(uint64_t more, uint64_t less)
 {
 	return more > less ? more - less : 0;
+}
+
+/* Its current task is read while it may change. */
+static ZS_RACY uint64_t num_parked(const struct zs_worker *worker,
+				   const struct zs_worker_stats *stats)
+{
+	return difference(stats->tasks_started,
+			  stats->tasks_ended + (worker->current ? 1 : 0));
 }
 
 static void read_worker(const struct zs_worker *worker,
@@ -49,8 +58,7 @@ static void read_worker(const struct zs_worker *worker,
 		.scopes_left_open = get(&tasks->left_open),
 		.stacks_mapped = get(&tasks->stacks),
 	};
-	stats->tasks_parked =
-		difference(stats->tasks_started, stats->tasks_ended);
+	stats->tasks_parked = num_parked(worker, stats);
 	stats->ops_in_flight =
 		difference(stats->ops_submitted, stats->ops_completed);
 }
@@ -71,8 +79,30 @@ static int find_runtime(const struct zs_runtime **runtime)
 	if (*runtime)
 		return 0;
 	if (!zs_worker_task())
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	*runtime = zs_worker_self->runtime;
+	return 0;
+}
+
+ZS_PUBLIC int zs_runtime_info(const struct zs_runtime *runtime,
+			      struct zs_runtime_info *info)
+{
+	int ret;
+
+	if (!info)
+		return zs_explain_none(-EINVAL);
+	ret = find_runtime(&runtime);
+	if (ret < 0)
+		return ret;
+	*info = (struct zs_runtime_info){
+		.execution_model = runtime->model,
+		.model_name = zs_execution_model_name(runtime->model),
+		.model_reason = runtime->model_reason,
+		.num_workers = runtime->num_workers,
+		.queue_depth = runtime->workers[0].engine->queue_depth,
+		.green_thread_stack_size =
+			runtime->workers[0].stacks.stack_size,
+	};
 	return 0;
 }
 
@@ -85,7 +115,7 @@ ZS_PUBLIC int zs_stats(const struct zs_runtime *runtime, struct zs_stats *stats)
 	if (ret < 0)
 		return ret;
 	if (!stats)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	*stats = (struct zs_stats){ .num_workers = runtime->num_workers };
 	for (i = 0; i < runtime->num_workers; i++) {
 		read_worker(&runtime->workers[i], &one);
@@ -102,7 +132,7 @@ ZS_PUBLIC int zs_stats_worker(const struct zs_runtime *runtime, uint32_t worker,
 	if (ret < 0)
 		return ret;
 	if (!stats || worker >= runtime->num_workers)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	read_worker(&runtime->workers[worker], stats);
 	return 0;
 }

@@ -8,6 +8,7 @@
  * is resumed only when there is none or the turn's budget is spent. A task that
  * ends hands its stack to the next one that has not started: no switch at all.
  */
+#include "base/explain.h"
 #include "sched/task.h"
 
 #include <errno.h>
@@ -16,6 +17,8 @@
 #include "switch.h"
 
 #include "base/assert.h"
+#include "base/clock.h"
+#include "sched/balance.h"
 #include "sched/runtime.h"
 #include "sched/sanitize.h"
 #include "sched/scope.h"
@@ -67,6 +70,7 @@ static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
 
 	if (zs_unlikely(!stack)) {
 		worker->is_starved = true;
+		worker->starved_until_ns = zs_clock_ns() + ZS_STARVED_NS;
 		zs_worker_keep_first(worker, task);
 		return false;
 	}
@@ -121,7 +125,7 @@ static ZS_ALWAYS_INLINE void set_wait(struct zs_worker *worker,
 
 	task->waits_on = waits_on;
 	task->wait = type;
-	task->parked_ns = worker->now_ns;
+	task->parked_ns = zs_worker_now(worker);
 }
 
 void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
@@ -164,6 +168,11 @@ void zs_task_wake_first(struct zs_task *task)
 {
 	struct zs_worker *worker = task->worker;
 
+	/* Who spawns and joins for ever would never let anybody else run. */
+	if (worker->budget < ZS_WORKER_BUDGET / 2) {
+		zs_task_wake(task);
+		return;
+	}
 	ZS_ASSERT(task->wait);
 	task->wait = NULL;
 	zs_task_queue_prepend(&worker->ready, task);
@@ -176,19 +185,16 @@ ZS_PUBLIC int zs_yield(void)
 	struct zs_worker *worker = zs_worker_self;
 	struct zs_task *task = worker ? worker->current : NULL;
 	struct zs_task *next;
-	int ret;
 
 	if (!task)
-		return -EPERM;
-	ret = zs_scope_error(task->scope);
-	if (ret < 0)
-		return ret;
+		return zs_explain_none(-EPERM);
 	zs_task_queue_append(&worker->ready, task);
 	worker->num_ready++;
 	next = choose_runnable(worker);
 	if (next != task)
 		switch_to(worker, &task->sp, next);
-	return 0;
+	/* Afterwards, so that who goes on all the same lets others run. */
+	return zs_scope_error(task->scope);
 }
 
 /* The running task has returned @result. */
@@ -315,9 +321,9 @@ ZS_PUBLIC int zs_task_set_name(const char *name)
 	size_t length;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (!name)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	length = strnlen(name, ZS_TASK_NAME_MAX);
 	memcpy(task->name, name, length);
 	task->name[length] = '\0';

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 
+#include "base/explain.h"
 #include "sched/scope.h"
 #include "sched/worker.h"
 
@@ -15,9 +16,9 @@ ZS_PUBLIC int zs_cancel_token_open(struct zs_cancel_token *token,
 	struct zs_scope *scope;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	if (!token)
-		return -EINVAL;
+		return zs_explain_none(-EINVAL);
 	scope = zs_scope_open(task, deadline_ns);
 	if (!scope)
 		return -ENOMEM;
@@ -34,7 +35,7 @@ ZS_PUBLIC int zs_cancel_token_close(struct zs_cancel_token token)
 	int ret;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	ret = zs_scope_check_opener(token.scope, token.generation, task);
 	if (ret < 0)
 		return ret;
@@ -54,7 +55,7 @@ ZS_PUBLIC int zs_cancel_token_set_deadline(struct zs_cancel_token token,
 	int ret;
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	ret = zs_scope_check_opener(token.scope, token.generation, task);
 	if (ret == -EBUSY)
 		ret = 0;
@@ -73,7 +74,7 @@ ZS_PUBLIC int zs_cancel_reason(void)
 	struct zs_task *task = zs_worker_task();
 
 	if (!task)
-		return -EPERM;
+		return zs_explain_none(-EPERM);
 	/* relaxed: see zs_scope_error(). */
 	return atomic_load_explicit(&task->scope->reason, memory_order_relaxed);
 }

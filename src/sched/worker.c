@@ -18,6 +18,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/explain.h"
+#include "sched/balance.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 
@@ -28,148 +29,7 @@ enum {
 	SPIN_LEAST_NS = 500,
 	/* Every so many times a worker that spins in vain tries again. */
 	SPIN_RETRY = 32,
-	STARVED_RETRY_NS = 10000000,
 };
-
-/* --- unstarted tasks --- */
-
-/* Started and alive, or sent to it and not started. relaxed: a hint that is old
- * when it arrives. */
-static int64_t load_of(struct zs_worker *worker)
-{
-	struct zs_worker_counters *c = &worker->counters;
-
-	return (int64_t)(atomic_load_explicit(&c->started,
-					      memory_order_relaxed) -
-			 atomic_load_explicit(&c->ended, memory_order_relaxed) +
-			 atomic_load_explicit(&c->sent, memory_order_relaxed) +
-			 atomic_load_explicit(&c->kept, memory_order_relaxed) -
-			 atomic_load_explicit(&c->taken, memory_order_relaxed));
-}
-
-/* One that has clearly fewer tasks: of those that never park none has many. */
-static struct zs_worker *less_busy(struct zs_worker *worker)
-{
-	struct zs_runtime *runtime = worker->runtime;
-	struct zs_worker *other;
-	int64_t theirs;
-
-	worker->victim = (worker->victim + 1) % runtime->num_workers;
-	if (worker->victim == worker->index)
-		worker->victim = (worker->victim + 1) % runtime->num_workers;
-	other = &runtime->workers[worker->victim];
-	theirs = load_of(other);
-	return load_of(worker) > theirs + theirs / 8 + 4 ? other : NULL;
-}
-
-static struct zs_task *take_arrival(struct zs_worker *worker)
-{
-	ZS_COUNT(worker->counters.taken, 1);
-	return zs_task_queue_pop(&worker->arrivals);
-}
-
-struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker)
-{
-	struct zs_worker *other;
-	struct zs_task *task;
-
-	if (worker->is_starved)
-		return NULL;
-	/* Neither source may keep the other waiting for more than a turn. */
-	if (worker->arrivals.first &&
-	    (atomic_load_explicit(&worker->counters.turns,
-				  memory_order_relaxed) &
-		     1 ||
-	     zs_deque_size(&worker->unstarted) == 0))
-		return take_arrival(worker);
-	for (;;) {
-		task = zs_deque_take_top(&worker->unstarted);
-		if (!task)
-			break;
-		other = worker->alone ? NULL : less_busy(worker);
-		if (!other)
-			return task;
-		ZS_COUNT(worker->counters.handovers, 1);
-		zs_worker_send(other, task);
-	}
-	return worker->arrivals.first ? take_arrival(worker) : NULL;
-}
-
-static void wake_an_idle_one(struct zs_worker *worker)
-{
-	struct zs_runtime *runtime = worker->runtime;
-	uint32_t i;
-
-	/* relaxed, both: one that falls asleep just now may be missed, and may
-	 * miss the new task; then it is left to this worker, and not lost. */
-	if (atomic_load_explicit(&runtime->num_asleep, memory_order_relaxed) ==
-	    0)
-		return;
-	for (i = 0; i < runtime->num_workers; i++) {
-		if (!atomic_load_explicit(&runtime->workers[i].is_asleep,
-					  memory_order_relaxed))
-			continue;
-		zs_worker_wake(&runtime->workers[i]);
-		return;
-	}
-}
-
-int zs_worker_after_push(struct zs_worker *worker, int pushed)
-{
-	if (pushed < 0)
-		return zs_explain_as(pushed,
-				     "no memory to queue one more task");
-	if (zs_deque_size(&worker->unstarted) > 1)
-		wake_an_idle_one(worker);
-	return 0;
-}
-
-void zs_worker_keep(struct zs_worker *worker, struct zs_task *task)
-{
-	ZS_COUNT(worker->counters.kept, 1);
-	zs_task_queue_append(&worker->arrivals, task);
-}
-
-void zs_worker_keep_first(struct zs_worker *worker, struct zs_task *task)
-{
-	ZS_COUNT(worker->counters.kept, 1);
-	zs_task_queue_prepend(&worker->arrivals, task);
-}
-
-void zs_worker_send(struct zs_worker *worker, struct zs_task *task)
-{
-	/* relaxed: a count. */
-	atomic_fetch_add_explicit(&worker->counters.sent, 1,
-				  memory_order_relaxed);
-	zs_worker_post(worker, &task->message, ZS_MESSAGE_TASK);
-}
-
-/* One task of another worker, to be started here. A single one is left to its
- * owner, who is likely to be about to start it, until there is nothing better
- * to do: @least. */
-static bool steal(struct zs_worker *worker, int64_t least)
-{
-	struct zs_runtime *runtime = worker->runtime;
-	uint32_t i;
-
-	if (worker->alone || worker->is_starved)
-		return false;
-	for (i = 1; i < runtime->num_workers; i++) {
-		uint32_t victim = (worker->index + i) % runtime->num_workers;
-		struct zs_deque *deque = &runtime->workers[victim].unstarted;
-		struct zs_task *task;
-
-		if (zs_deque_size(deque) < least)
-			continue;
-		task = zs_deque_steal(deque);
-		if (!task)
-			continue;
-		ZS_COUNT(worker->counters.steals, 1);
-		zs_worker_keep(worker, task);
-		return true;
-	}
-	return false;
-}
 
 /* --- messages --- */
 
@@ -179,18 +39,13 @@ void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
 	struct zs_runtime *runtime = worker->runtime;
 	bool is_foreign = !zs_worker_self || zs_worker_self->runtime != runtime;
 
-	/* The message may be what ends the runtime, while we are here still.
-	 * relaxed: the post publishes it. release: by then we have let go of
-	 * the worker; its partner is in await_foreign_posts(). */
 	if (is_foreign)
-		atomic_fetch_add_explicit(&runtime->foreign_posts, 1,
-					  memory_order_relaxed);
+		zs_runtime_begin_foreign_post(runtime);
 	message->kind = kind;
 	zs_mailbox_post(&worker->mailbox, message);
 	zs_worker_wake(worker);
 	if (is_foreign)
-		atomic_fetch_sub_explicit(&runtime->foreign_posts, 1,
-					  memory_order_release);
+		zs_runtime_end_foreign_post(runtime);
 }
 
 /*
@@ -199,26 +54,27 @@ void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
  * four are seq_cst, so in their total order one of them sees the other. The
  * exchange lets one of several wakers make the call.
  */
-void zs_worker_wake(struct zs_worker *worker)
+bool zs_worker_wake(struct zs_worker *worker)
 {
 	struct zs_worker *self = zs_worker_self;
 
 	if (!atomic_load_explicit(&worker->is_asleep, memory_order_seq_cst) ||
 	    !atomic_exchange_explicit(&worker->is_asleep, false,
 				      memory_order_seq_cst))
-		return;
+		return false;
 	worker->engine->ops->wake(worker->engine);
 	if (self)
 		ZS_COUNT(self->counters.wakeups, 1);
+	return true;
 }
 
 static void handle(struct zs_worker *worker, struct zs_message *message)
 {
 	switch ((enum zs_message_kind)message->kind) {
 	case ZS_MESSAGE_TASK:
-		zs_task_queue_append(&worker->arrivals,
-				     zs_container_of(message, struct zs_task,
-						     message));
+		/* Of a pinned nursery: nobody else may have it. */
+		zs_worker_keep(worker, zs_container_of(message, struct zs_task,
+						       message));
 		return;
 	case ZS_MESSAGE_TASK_CANCEL:
 		zs_scope_handle_task_cancel(
@@ -250,23 +106,28 @@ static void handle_messages(struct zs_worker *worker)
 
 static bool must_quit(struct zs_worker *worker)
 {
-	/* acquire: pairs with the release in zs_runtime_root_idle(). */
-	return atomic_load_explicit(&worker->must_quit, memory_order_acquire);
+	/* seq_cst: in the handshake it has the place of a post. */
+	return atomic_load_explicit(&worker->must_quit, memory_order_seq_cst);
+}
+
+static bool has_mail(struct zs_worker *worker)
+{
+	return !zs_mailbox_empty(&worker->mailbox) ||
+	       !zs_mailbox_empty(&worker->gifts) ||
+	       !zs_mailbox_empty(&worker->runtime->injected);
 }
 
 static bool has_work(struct zs_worker *worker)
 {
-	return worker->num_ready > 0 || must_quit(worker) ||
-	       !zs_mailbox_empty(&worker->mailbox) ||
+	return worker->num_ready > 0 || must_quit(worker) || has_mail(worker) ||
 	       (!worker->is_starved && (worker->arrivals.first ||
 					zs_deque_size(&worker->unstarted) > 0));
 }
 
 static bool finds_work(struct zs_worker *worker)
 {
-	return worker->engine->ops->ready(worker->engine) ||
-	       !zs_mailbox_empty(&worker->mailbox) || must_quit(worker) ||
-	       steal(worker, 2);
+	return worker->engine->ops->ready(worker->engine) || has_mail(worker) ||
+	       must_quit(worker) || zs_worker_steal(worker, 2);
 }
 
 /* How long it pays to look: twice as long after each success, half as long
@@ -317,25 +178,24 @@ static int64_t time_to_wait(struct zs_worker *worker)
 {
 	int64_t next_ns = zs_wheel_next(&worker->wheel);
 	int64_t wait_ns = INT64_MAX;
+	int64_t gift_ns;
 
 	if (next_ns != INT64_MAX) {
 		wait_ns = next_ns - zs_clock_ns();
 		if (wait_ns < 0)
 			wait_ns = 0;
 	}
-	/* Memory for a stack may be had again, and nobody tells. */
-	if (worker->is_starved && wait_ns > STARVED_RETRY_NS) {
-		worker->is_starved = false;
-		wait_ns = STARVED_RETRY_NS;
-	}
-	return wait_ns;
+	if (worker->is_starved && wait_ns > ZS_STARVED_NS)
+		wait_ns = ZS_STARVED_NS;
+	gift_ns = zs_worker_gift_wait(worker);
+	return wait_ns < gift_ns ? wait_ns : gift_ns;
 }
 
 /* How long reap() may wait. Announces the sleep first: see zs_worker_wake(). */
 static int64_t fall_asleep(struct zs_worker *worker)
 {
 	atomic_store_explicit(&worker->is_asleep, true, memory_order_seq_cst);
-	if (has_work(worker) || steal(worker, 1))
+	if (has_work(worker) || zs_worker_steal(worker, 1))
 		return 0;
 	ZS_COUNT(worker->counters.sleeps, 1);
 	/* relaxed: see wake_an_idle_one(). */
@@ -347,7 +207,7 @@ static int64_t fall_asleep(struct zs_worker *worker)
 
 static int64_t idle(struct zs_worker *worker)
 {
-	if (has_work(worker) || steal(worker, 2) || spin(worker))
+	if (has_work(worker) || zs_worker_steal(worker, 2) || spin(worker))
 		return 0;
 	return fall_asleep(worker);
 }
@@ -376,12 +236,19 @@ static void reap(struct zs_worker *worker, int64_t wait_ns)
 
 static void turn(struct zs_worker *worker)
 {
+	int64_t now_ns;
+
 	ZS_COUNT(worker->counters.turns, 1);
 	handle_messages(worker);
-	worker->now_ns = zs_clock_ns();
+	zs_worker_take_in_all(worker);
+	now_ns = zs_clock_ns();
+	zs_worker_set_now(worker, now_ns);
 	if (worker->wheel.num_armed > 0)
 		ZS_COUNT(worker->counters.timers_fired,
-			 zs_wheel_expire(&worker->wheel, worker->now_ns));
+			 zs_wheel_expire(&worker->wheel, now_ns));
+	if (zs_unlikely(worker->is_starved) &&
+	    now_ns >= worker->starved_until_ns)
+		worker->is_starved = false;
 	zs_task_run_some(worker);
 	reap(worker, worker->num_ready > 0 ? 0 : idle(worker));
 }
@@ -406,6 +273,17 @@ void zs_worker_start_timer(struct zs_worker *worker, struct zs_timer *timer,
 
 /* --- life --- */
 
+/* A worker without any stack could not even say that it has none. */
+static int map_first_stack(struct zs_worker *worker)
+{
+	struct zs_stack *stack = zs_stack_get(&worker->stacks);
+
+	if (!stack)
+		return -ENOMEM;
+	zs_stack_put(&worker->stacks, stack);
+	return 0;
+}
+
 int zs_worker_enter(struct zs_worker *worker)
 {
 	struct zs_runtime *runtime = worker->runtime;
@@ -418,15 +296,17 @@ int zs_worker_enter(struct zs_worker *worker)
 				     "worker %u cannot be pinned to its "
 				     "CPU: unset ZS_CONFIG_PIN_WORKERS",
 				     worker->index);
-	ret = zs_signals_enter_thread(worker);
+	ret = map_first_stack(worker);
+	if (ret == 0)
+		ret = zs_signals_enter_thread(worker);
 	if (ret < 0)
 		goto unpin;
 	ret = worker->engine->ops->start(worker->engine);
 	if (ret < 0)
 		goto leave_signals;
 	worker->thread_id = (int)syscall(SYS_gettid);
-	worker->now_ns = zs_clock_ns();
-	zs_wheel_init(&worker->wheel, worker->now_ns);
+	zs_worker_set_now(worker, zs_clock_ns());
+	zs_wheel_init(&worker->wheel, zs_worker_now(worker));
 	zs_task_prepare_loop(worker);
 	zs_worker_self = worker;
 	return 0;
@@ -467,6 +347,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	zs_task_queue_init(&worker->ready);
 	zs_task_queue_init(&worker->arrivals);
 	zs_mailbox_init(&worker->mailbox);
+	zs_mailbox_init(&worker->gifts);
 	zs_slab_init(&worker->tasks, sizeof(struct zs_task));
 	zs_slab_init(&worker->scopes, sizeof(struct zs_scope));
 	zs_stack_pool_init(&worker->stacks, config->green_thread_stack_size,

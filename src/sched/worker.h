@@ -28,13 +28,16 @@ struct zs_runtime;
 /* A turn resumes this many tasks, then the ring and the timers have a look. */
 #define ZS_WORKER_BUDGET 256
 
+/* How long a worker that has no memory for a stack waits before it tries again. */
+#define ZS_STARVED_NS INT64_C(10000000)
+
 enum zs_message_kind {
 	ZS_MESSAGE_TASK,	/* a task to start here */
 	ZS_MESSAGE_TASK_CANCEL, /* its nursery was cancelled */
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
 };
 
-/* Each counted by the worker's own thread, but for sent; read by anyone,
+/* Each counted by the worker's own thread, but for gifts; read by anyone,
  * relaxed: a count publishes nothing. */
 struct zs_worker_counters {
 	_Atomic uint64_t spawned;
@@ -53,11 +56,9 @@ struct zs_worker_counters {
 	_Atomic uint64_t timers_fired;
 	_Atomic uint64_t cancels;
 	_Atomic uint64_t left_open;
-	_Atomic uint64_t stacks; /* mapped; a gauge */
-	/* Unstarted tasks that were put into arrivals, and taken out. */
-	_Atomic uint64_t sent; /* from elsewhere; by any thread */
-	_Atomic uint64_t kept;
-	_Atomic uint64_t taken;
+	_Atomic uint64_t stacks;   /* mapped; a gauge */
+	_Atomic uint64_t arrivals; /* how many there are */
+	_Atomic uint64_t gifts;	   /* likewise; by any worker */
 };
 
 struct zs_worker {
@@ -69,7 +70,8 @@ struct zs_worker {
 	uint32_t round;
 	uint32_t budget; /* resumes left in this turn */
 	bool alone;	 /* constant: the runtime has no other worker */
-	/* No stack could be had: nothing starts until a task has ended. */
+	/* No stack could be had: nothing starts until a task has ended, or
+	 * until starved_until_ns, for nobody tells when there is memory. */
 	bool is_starved;
 	struct zs_engine *engine;
 	void *loop_sp;
@@ -82,12 +84,15 @@ struct zs_worker {
 	 * back at credits_most, which is constant. */
 	int64_t credits;
 	int64_t credits_most;
-	int64_t now_ns; /* as of this turn */
+	/* As of this turn. Others read it, relaxed: is the worker stuck? */
+	_Atomic int64_t now_ns;
+	int64_t starved_until_ns;
 	/* Left by a task that ended, for the loop to give its memory back. */
 	struct zs_stack *spent_stack;
-	/* Unstarted tasks that are not to be stolen: they were sent here, or
-	 * their nursery is pinned. */
+	/* Unstarted tasks that are not to be stolen: those of pinned nurseries,
+	 * and what this worker stole itself. */
 	struct zs_task_queue arrivals;
+	struct zs_worker *gave_to; /* whom it handed a task last */
 
 	/* --- its own thread's, cold --- */
 	struct zs_runtime *runtime; /* constant */
@@ -112,6 +117,9 @@ struct zs_worker {
 	struct zs_worker_counters counters;
 	struct zs_deque unstarted; /* thieves take from it */
 	ZS_CACHE_ALIGNED struct zs_mailbox mailbox;
+	/* Unstarted tasks from busier workers. Taken whole, by the worker or,
+	 * if it is stuck in a task, by whoever has nothing else to do. */
+	struct zs_mailbox gifts;
 	/* True from before it last looks at the mailbox until it is woken. */
 	_Atomic bool is_asleep;
 	_Atomic bool must_quit; /* no task is left anywhere */
@@ -123,6 +131,18 @@ struct zs_worker {
 
 /* The calling thread's worker, NULL on any other thread. */
 extern _Thread_local struct zs_worker *zs_worker_self;
+
+/* relaxed: a number that publishes nothing. */
+static ZS_ALWAYS_INLINE int64_t zs_worker_now(const struct zs_worker *worker)
+{
+	return atomic_load_explicit(&worker->now_ns, memory_order_relaxed);
+}
+
+static ZS_ALWAYS_INLINE void zs_worker_set_now(struct zs_worker *worker,
+					       int64_t now_ns)
+{
+	atomic_store_explicit(&worker->now_ns, now_ns, memory_order_relaxed);
+}
 
 /* The running task, NULL outside one. */
 static ZS_ALWAYS_INLINE struct zs_task *zs_worker_task(void)
@@ -149,45 +169,8 @@ void zs_worker_leave(struct zs_worker *worker);
 /* Any thread. @message is the worker's until it has handled it. */
 void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
 		    enum zs_message_kind kind);
-/* Any thread. Ends its sleep, if it sleeps. */
-void zs_worker_wake(struct zs_worker *worker);
-
-/* Its own thread, after a push onto its deque: where that fails, and where
- * there are others whom it may concern. 0 or -ENOMEM. */
-int zs_worker_after_push(struct zs_worker *worker, int pushed);
-
-/* Its own thread. @task, unstarted, may be started here or stolen. 0 or
- * -ENOMEM. */
-static ZS_ALWAYS_INLINE int zs_worker_push(struct zs_worker *worker,
-					   struct zs_task *task)
-{
-	int ret = zs_deque_push(&worker->unstarted, task);
-
-	if (zs_likely(ret == 0 && worker->alone))
-		return 0;
-	return zs_worker_after_push(worker, ret);
-}
-
-/* Its own thread. @task is to be started here and nowhere else; after those
- * that wait for the same, or before them. */
-void zs_worker_keep(struct zs_worker *worker, struct zs_task *task);
-void zs_worker_keep_first(struct zs_worker *worker, struct zs_task *task);
-/* Any thread. The same, by message, for another worker. */
-void zs_worker_send(struct zs_worker *worker, struct zs_task *task);
-
-/* The way of zs_worker_take_unstarted() where there is more than one source. */
-struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker);
-
-/* Its own thread. The task to start next, NULL if there is none. One that had
- * better start on a less busy worker is sent there on the way. */
-static ZS_ALWAYS_INLINE struct zs_task *
-zs_worker_take_unstarted(struct zs_worker *worker)
-{
-	if (zs_likely(worker->alone && !worker->arrivals.first &&
-		      !worker->is_starved))
-		return zs_deque_take_top(&worker->unstarted);
-	return zs_worker_next_unstarted(worker);
-}
+/* Any thread. Ends its sleep; false if it does not sleep. */
+bool zs_worker_wake(struct zs_worker *worker);
 
 /* Its own thread. A timer, counted. */
 void zs_worker_start_timer(struct zs_worker *worker, struct zs_timer *timer,
