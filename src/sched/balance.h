@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* Where tasks start. For spawns, the switching of tasks and the worker's loop. */
+/* Where tasks start. For spawns, the switching of tasks, the worker's loop. */
 #ifndef ZS_SCHED_BALANCE_H
 #define ZS_SCHED_BALANCE_H
 

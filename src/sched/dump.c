@@ -24,9 +24,10 @@
 /* All runtimes. Changed under the lock; walked without. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Atomic(struct zs_runtime *) runtimes;
-/* Dumps under way, by the parity of the epoch that they began in. A runtime that
- * was taken off the list waits for either count to be zero once; it changes the
- * epoch before each wait, so that those that begin later cannot prolong it. */
+/* Dumps under way, by the parity of the epoch that they began in. A runtime
+ * that was taken off the list waits for either count to be zero once; it
+ * changes the epoch before each wait, so that those that begin later cannot
+ * prolong it. */
 static _Atomic uint32_t epoch;
 static _Atomic uint32_t dumps[2];
 /* Held by the runtime that waits: one changes the epoch at a time. */
@@ -72,31 +73,6 @@ static uint64_t get(const _Atomic uint64_t *counter)
 	return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-/* A wait type's description reads what is written meanwhile, too; so does all
- * that it calls, which would have to be marked ZS_RACY one by one. */
-#ifdef ZS_TSAN
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-
-static void begin_racy_reads(void)
-{
-	AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-}
-
-static void end_racy_reads(void)
-{
-	AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
-}
-#else
-static void begin_racy_reads(void)
-{
-}
-
-static void end_racy_reads(void)
-{
-}
-#endif
-
 /* --- tasks --- */
 
 /* Who parks writes waits_on before wait, but not every processor shows it in
@@ -112,9 +88,7 @@ static ZS_RACY void add_wait(struct dump *dump, const struct zs_task *task)
 	}
 	zs_text_add(&dump->text,
 		    wait->cancel ? "waits for " : "waits, uncancellable, for ");
-	begin_racy_reads();
 	wait->describe(waits_on, &dump->text);
-	end_racy_reads();
 	zs_text_add(&dump->text, " (");
 	add_time_since(dump, task->parked_ns);
 	zs_text_add(&dump->text, " so far)");
@@ -295,6 +269,31 @@ static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
 	zs_slab_walk(&runtime->foreign_tasks, dump_task, dump);
 }
 
+/* What a dump calls reads what is written meanwhile, too, the descriptions of
+ * waits above all; and ZS_RACY does not cover reads that are atomic. */
+#ifdef ZS_TSAN
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+
+static void begin_racy_reads(void)
+{
+	AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+}
+
+static void end_racy_reads(void)
+{
+	AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+#else
+static void begin_racy_reads(void)
+{
+}
+
+static void end_racy_reads(void)
+{
+}
+#endif
+
 /* seq_cst, all: a dump counts itself, then looks at the list; a removal takes
  * the runtime off the list, then looks at the counts. One sees the other. */
 static uint32_t begin_dump(void)
@@ -322,6 +321,7 @@ ZS_PUBLIC int zs_dump(int fd)
 
 	zs_text_init(&dump.text);
 	side = begin_dump();
+	begin_racy_reads();
 	runtime = atomic_load_explicit(&runtimes, memory_order_seq_cst);
 	if (!runtime) {
 		zs_text_add(&dump.text, "zsync: no runtime\n");
@@ -333,6 +333,7 @@ ZS_PUBLIC int zs_dump(int fd)
 		runtime = atomic_load_explicit(&runtime->next,
 					       memory_order_acquire);
 	}
+	end_racy_reads();
 	end_dump(side);
 	errno = saved_errno;
 	return dump.result;

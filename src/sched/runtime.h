@@ -86,6 +86,13 @@ static inline void zs_runtime_end_foreign_post(struct zs_runtime *runtime)
 /* Worker 0's thread: the root has no task left. */
 void zs_runtime_root_idle(struct zs_runtime *runtime);
 
+/* threads.c. Threads for the workers from @first on; returns when all have
+ * entered. On an error none is left. */
+int zs_threads_start(struct zs_runtime *runtime, uint32_t first);
+/* Any thread: no task is left. */
+void zs_threads_tell_to_quit(struct zs_runtime *runtime);
+void zs_threads_join(struct zs_runtime *runtime);
+
 /* How often this process has been a child of fork(). Any thread. */
 uint32_t zs_runtime_fork_count(void);
 

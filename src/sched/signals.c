@@ -81,8 +81,8 @@ static ZS_RACY void compare(void *object, void *arg)
 		fault->task = task;
 }
 
-/* While a task gives way, the next one, or none, is the current one already, but
- * its last few words still go onto its own stack. */
+/* While a task gives way, the next one, or none, is the current one already,
+ * but its last few words still go onto its own stack. */
 static struct zs_task *who_overflows(struct zs_worker *worker,
 				     const void *address)
 {

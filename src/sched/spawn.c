@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Making tasks and placing them: what is not inlined. Called by nurseries and
- * by the runtime; on a worker's thread where a task spawns, on any other where a
- * foreign one does.
+ * by the runtime; on a worker's thread where a task spawns, on any other where
+ * a foreign one does.
  *
  * max_green_threads is kept by credits: a worker takes them from the runtime by
  * the step and gives them back likewise, so that a spawn and an end touch no

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What is in force, and counters, gathered for whoever asks, on any thread. Each
- * is read by itself, relaxed: see zsync/stats.h. */
+/* What is in force, and counters, gathered for whoever asks, on any thread.
+ * Each is read by itself, relaxed: see zsync/stats.h. */
 #include "zsync/stats.h"
 
 #include <errno.h>

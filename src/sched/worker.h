@@ -28,7 +28,7 @@ struct zs_runtime;
 /* A turn resumes this many tasks, then the ring and the timers have a look. */
 #define ZS_WORKER_BUDGET 256
 
-/* How long a worker that has no memory for a stack waits before it tries again. */
+/* How long a worker that has no memory for a stack waits to try again. */
 #define ZS_STARVED_NS INT64_C(10000000)
 
 enum zs_message_kind {

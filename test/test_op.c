@@ -1,0 +1,317 @@
+/* SPDX-License-Identifier: MIT */
+/* The table of operations, its plain system calls, lists of ops. */
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/abi.h"
+#include "engine/op.h"
+#include "engine/probe.h"
+
+static uint64_t address_of(const void *memory)
+{
+	return (uint64_t)(uintptr_t)memory;
+}
+
+static int call(const struct zs_op *op)
+{
+	return zs_op_types[op->code].call(op);
+}
+
+START_TEST(every_row_has_a_name_and_an_opcode)
+{
+	unsigned int i, other;
+
+	for (i = 0; i < ZS_NUM_OPS; i++) {
+		ck_assert_msg(zs_op_types[i].name, "op %u", i);
+		ck_assert_ptr_nonnull(
+			zs_kernel_op_name(zs_op_types[i].sqe_opcode));
+		for (other = 0; other < i; other++) {
+			ck_assert_uint_ne(zs_op_types[other].sqe_opcode,
+					  zs_op_types[i].sqe_opcode);
+			ck_assert_str_ne(zs_op_types[other].name,
+					 zs_op_types[i].name);
+		}
+	}
+}
+END_TEST
+
+/* The probe calls a kernel usable that has the required ones; so whatever else
+ * may be missing needs a call. */
+START_TEST(what_no_call_replaces_is_required)
+{
+	unsigned int i;
+
+	for (i = 0; i < ZS_NUM_OPS; i++)
+		ck_assert_msg(
+			zs_op_types[i].call ||
+				zs_kernel_op_name(zs_op_types[i].sqe_opcode)
+					->is_required,
+			"%s", zs_op_types[i].name);
+}
+END_TEST
+
+/* The kernel's own name is the table's in capitals, but for two. */
+START_TEST(names_and_opcodes_belong_together)
+{
+	unsigned int i;
+
+	for (i = 0; i < ZS_NUM_OPS; i++) {
+		const char *name =
+			zs_kernel_op_name(zs_op_types[i].sqe_opcode)->name;
+
+		if (i == ZS_OP_POLL)
+			ck_assert_str_eq(name, "POLL_ADD");
+		else if (i == ZS_OP_CANCEL)
+			ck_assert_str_eq(name, "ASYNC_CANCEL");
+		else
+			ck_assert_int_eq(strcasecmp(name, zs_op_types[i].name),
+					 0);
+	}
+}
+END_TEST
+
+/* The kernel's name for an op is made of its address, wherever it lies. */
+START_TEST(ops_are_aligned)
+{
+	struct {
+		char byte;
+		struct zs_op op;
+	} odd;
+
+	ck_assert_uint_eq(_Alignof(struct zs_op), ZS_OP_ALIGNMENT);
+	ck_assert_uint_eq((uintptr_t)&odd.op % ZS_OP_ALIGNMENT, 0);
+	ck_assert_uint_eq(sizeof(struct zs_op), 64);
+}
+END_TEST
+
+static void assert_described(const struct zs_op *op, const char *expected)
+{
+	struct zs_text text;
+
+	zs_text_init(&text);
+	zs_op_describe(op, &text);
+	ck_assert_uint_eq(text.length, strlen(expected));
+	ck_assert_mem_eq(text.bytes, expected, text.length);
+}
+
+START_TEST(describe_names_op_and_fd)
+{
+	struct zs_op op = { .code = ZS_OP_RECV, .fd = 7 };
+
+	assert_described(&op, "recv fd 7");
+	op.fd = -1;
+	assert_described(&op, "recv fd -1");
+	op.code = ZS_OP_SOCKET; /* whose fd is a domain */
+	assert_described(&op, "socket");
+	op.code = ZS_NUM_OPS;
+	assert_described(&op, "an operation");
+	op.code = UINT8_MAX;
+	assert_described(&op, "an operation");
+}
+END_TEST
+
+START_TEST(list_keeps_the_order)
+{
+	struct zs_op ops[3];
+	struct zs_op_list list;
+	int i;
+
+	zs_op_list_init(&list);
+	ck_assert_ptr_null(zs_op_list_pop(&list));
+	for (i = 0; i < 3; i++)
+		zs_op_list_append(&list, &ops[i]);
+	for (i = 0; i < 3; i++)
+		ck_assert_ptr_eq(zs_op_list_pop(&list), &ops[i]);
+	ck_assert_ptr_null(zs_op_list_pop(&list));
+	zs_op_list_append(&list, &ops[1]);
+	ck_assert_ptr_eq(zs_op_list_pop(&list), &ops[1]);
+}
+END_TEST
+
+/* First, middle, last, and one that is not there; then the list still takes
+ * ops at its end. */
+START_TEST(list_remove_leaves_the_others)
+{
+	struct zs_op ops[4];
+	struct zs_op_list list;
+	int victim, i;
+
+	for (victim = 0; victim < 3; victim++) {
+		zs_op_list_init(&list);
+		for (i = 0; i < 3; i++)
+			zs_op_list_append(&list, &ops[i]);
+		ck_assert(!zs_op_list_remove(&list, &ops[3]));
+		ck_assert(zs_op_list_remove(&list, &ops[victim]));
+		ck_assert(!zs_op_list_remove(&list, &ops[victim]));
+		zs_op_list_append(&list, &ops[3]);
+		for (i = 0; i < 4; i++)
+			if (i != victim)
+				ck_assert_ptr_eq(zs_op_list_pop(&list),
+						 &ops[i]);
+		ck_assert_ptr_null(zs_op_list_pop(&list));
+	}
+}
+END_TEST
+
+START_TEST(list_remove_of_the_only_one_empties_it)
+{
+	struct zs_op op;
+	struct zs_op_list list;
+
+	zs_op_list_init(&list);
+	ck_assert(!zs_op_list_remove(&list, &op));
+	zs_op_list_append(&list, &op);
+	ck_assert(zs_op_list_remove(&list, &op));
+	ck_assert_ptr_null(list.first);
+	zs_op_list_append(&list, &op);
+	ck_assert_ptr_eq(zs_op_list_pop(&list), &op);
+}
+END_TEST
+
+/* --- the plain calls --- */
+
+static int open_temporary(char *path)
+{
+	struct zs_op op = { .code = ZS_OP_OPENAT,
+			    .fd = AT_FDCWD,
+			    .address = address_of(path),
+			    .length = 0600,
+			    .flags = O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC };
+
+	snprintf(path, 64, "/tmp/zsync-test-op-%d", (int)getpid());
+	unlink(path);
+	return call(&op);
+}
+
+START_TEST(file_calls_do_what_the_ring_would)
+{
+	char path[64], bytes[8] = "abcdefg";
+	/* stx_mask, stx_blksize, stx_attributes, stx_nlink, ... stx_size */
+	uint64_t status[32] = { 0 };
+	int fd = open_temporary(path);
+	struct zs_op op = { .code = ZS_OP_WRITE,
+			    .fd = fd,
+			    .address = address_of(bytes),
+			    .length = 7,
+			    .offset = UINT64_MAX };
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(call(&op), 7);
+	ck_assert_int_eq(call(&op), 7);
+	op.offset = 12;
+	ck_assert_int_eq(call(&op), 7);
+	op.code = ZS_OP_READ;
+	op.offset = 3;
+	ck_assert_int_eq(call(&op), 7);
+	ck_assert_mem_eq(bytes, "defgabc", 7);
+	op.offset = UINT64_MAX;
+	ck_assert_int_eq(call(&op), 5);
+	ck_assert_mem_eq(bytes, "cdefg", 5);
+	op = (struct zs_op){ .code = ZS_OP_FSYNC, .fd = fd };
+	ck_assert_int_eq(call(&op), 0);
+	op.flags = ZS_URING_FSYNC_DATASYNC;
+	ck_assert_int_eq(call(&op), 0);
+	op = (struct zs_op){ .code = ZS_OP_STATX,
+			     .fd = AT_FDCWD,
+			     .address = address_of(path),
+			     .length = 0x7ff, /* STATX_BASIC_STATS */
+			     .offset = address_of(status) };
+	ck_assert_int_eq(call(&op), 0);
+	ck_assert_uint_eq(status[5], 19); /* stx_size */
+	op = (struct zs_op){ .code = ZS_OP_CLOSE, .fd = fd };
+	ck_assert_int_eq(call(&op), 0);
+	ck_assert_int_eq(call(&op), -EBADF);
+	unlink(path);
+}
+END_TEST
+
+/* A worker must not be left waiting for a peer that may be its own task. */
+START_TEST(calls_do_not_wait_for_a_peer)
+{
+	char path[64], byte;
+	int fds[2];
+	struct zs_op op = { .code = ZS_OP_OPENAT,
+			    .fd = AT_FDCWD,
+			    .address = address_of(path) };
+
+	snprintf(path, sizeof(path), "/tmp/zsync-test-fifo-%d", (int)getpid());
+	unlink(path);
+	ck_assert_int_eq(mkfifo(path, 0600), 0);
+	ck_assert_int_eq(call(&op), -EAGAIN);
+	unlink(path);
+	ck_assert_int_eq(call(&op), -ENOENT);
+	ck_assert_int_eq(pipe(fds), 0);
+	op = (struct zs_op){ .code = ZS_OP_READ,
+			     .fd = fds[0],
+			     .address = address_of(&byte),
+			     .length = 1 };
+	ck_assert_int_eq(call(&op), -EAGAIN);
+	op.code = ZS_OP_WRITE;
+	op.fd = fds[1];
+	ck_assert_int_eq(call(&op), -EAGAIN);
+}
+END_TEST
+
+START_TEST(socket_calls_do_what_the_ring_would)
+{
+	struct sockaddr none = { .sa_family = AF_UNIX };
+	struct zs_op op = { .code = ZS_OP_SOCKET,
+			    .fd = AF_UNIX,
+			    .offset = SOCK_STREAM };
+	int fd = call(&op);
+
+	ck_assert_int_ge(fd, 0);
+	/* An empty unix address: the kernel picks one. */
+	op = (struct zs_op){ .code = ZS_OP_BIND,
+			     .fd = fd,
+			     .address = address_of(&none),
+			     .offset = sizeof(none.sa_family) };
+	ck_assert_int_eq(call(&op), 0);
+	op = (struct zs_op){ .code = ZS_OP_LISTEN, .fd = fd, .length = 1 };
+	ck_assert_int_eq(call(&op), 0);
+	op = (struct zs_op){ .code = ZS_OP_SHUTDOWN,
+			     .fd = fd,
+			     .length = SHUT_RDWR };
+	ck_assert_int_eq(call(&op), 0);
+	op.fd = -1;
+	ck_assert_int_eq(call(&op), -EBADF);
+	op = (struct zs_op){ .code = ZS_OP_NOP };
+	ck_assert_int_eq(call(&op), 0);
+	close(fd);
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("op");
+	TCase *tests = tcase_create("op");
+	SRunner *runner;
+	int nr_failed;
+
+	tcase_add_test(tests, every_row_has_a_name_and_an_opcode);
+	tcase_add_test(tests, what_no_call_replaces_is_required);
+	tcase_add_test(tests, names_and_opcodes_belong_together);
+	tcase_add_test(tests, ops_are_aligned);
+	tcase_add_test(tests, describe_names_op_and_fd);
+	tcase_add_test(tests, list_keeps_the_order);
+	tcase_add_test(tests, list_remove_leaves_the_others);
+	tcase_add_test(tests, list_remove_of_the_only_one_empties_it);
+	tcase_add_test(tests, file_calls_do_what_the_ring_would);
+	tcase_add_test(tests, calls_do_not_wait_for_a_peer);
+	tcase_add_test(tests, socket_calls_do_what_the_ring_would);
+	suite_add_tcase(suite, tests);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	nr_failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return nr_failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}
