@@ -11,8 +11,8 @@
 int zs_explain_as(int err, const char *format, ...) ZS_PRINTF(2, 3);
 
 /* For a call that fails with @err and has no text: what an earlier call left
- * must not pass for its own. Returns @err. Not needed for -ECANCELED and -ETIMEDOUT,
- * for which there are no texts. */
+ * must not pass for its own. Returns @err. Not needed for -ECANCELED and
+ * -ETIMEDOUT, for which there are no texts. */
 int zs_explain_none(int err);
 
 #endif
