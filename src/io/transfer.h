@@ -45,7 +45,7 @@ static ZS_ALWAYS_INLINE int zs_transfer(enum zs_op_code code, int fd,
 	int ret =
 		zs_transfer_init(&op, code, fd, buffer, length, offset, flags);
 
-	return zs_unlikely(ret < 0) ? ret : zs_await(&op);
+	return zs_unlikely(ret < 0) ? ret : zs_await_inline(&op);
 }
 
 #endif

@@ -27,6 +27,13 @@ static ZS_RACY uint64_t num_parked(const struct zs_worker *worker,
 			  stats->tasks_ended + (worker->current ? 1 : 0));
 }
 
+/* With those of this turn, which are read while they are made. */
+static ZS_RACY uint64_t num_switches(const struct zs_worker *worker)
+{
+	return get(&worker->counters.switches) + ZS_WORKER_BUDGET -
+	       worker->budget;
+}
+
 static void read_worker(const struct zs_worker *worker,
 			struct zs_worker_stats *stats)
 {
@@ -38,7 +45,7 @@ static void read_worker(const struct zs_worker *worker,
 		.tasks_started = get(&tasks->started),
 		.tasks_ended = get(&tasks->ended),
 		.tasks_failed = get(&tasks->failed),
-		.switches = get(&tasks->switches),
+		.switches = num_switches(worker),
 		.steals = get(&tasks->steals),
 		.handovers = get(&tasks->handovers),
 		.messages = get(&tasks->messages),

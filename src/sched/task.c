@@ -42,15 +42,14 @@ static ZS_ALWAYS_INLINE void switch_to(struct zs_worker *worker, void **save_sp,
 				       struct zs_task *next)
 {
 	struct zs_sanitize_context to = context_of(worker, next);
-	int saved_errno = errno;
+	int saved_errno = *worker->errno_place;
 	void *fake = NULL;
 
 	worker->current = next;
-	ZS_COUNT(worker->counters.switches, 1);
 	zs_sanitize_before_switch(&fake, &to);
 	zs_switch(save_sp, next ? next->sp : worker->loop_sp);
 	zs_sanitize_after_switch(fake);
-	errno = saved_errno;
+	*worker->errno_place = saved_errno;
 }
 
 /* Nothing of @task has run yet. */
@@ -226,7 +225,6 @@ static ZS_ALWAYS_INLINE void leave_stack(struct zs_worker *worker,
 
 	worker->current = next;
 	worker->is_starved = false;
-	ZS_COUNT(worker->counters.switches, 1);
 	zs_sanitize_before_switch(NULL, &to);
 	zs_switch(&never_resumed, next ? next->sp : worker->loop_sp);
 }
@@ -263,7 +261,6 @@ void zs_task_run_some(struct zs_worker *worker)
 {
 	struct zs_task *next;
 
-	worker->budget = ZS_WORKER_BUDGET;
 	worker->round = worker->num_ready;
 	do {
 		next = choose_runnable(worker);
@@ -275,6 +272,8 @@ void zs_task_run_some(struct zs_worker *worker)
 			worker->spent_stack = NULL;
 		}
 	} while (true);
+	ZS_COUNT(worker->counters.switches, ZS_WORKER_BUDGET - worker->budget);
+	worker->budget = ZS_WORKER_BUDGET;
 	/* relaxed: a gauge. */
 	atomic_store_explicit(&worker->counters.stacks,
 			      worker->stacks.num_mapped, memory_order_relaxed);

@@ -308,6 +308,7 @@ int zs_worker_enter(struct zs_worker *worker)
 	zs_worker_set_now(worker, zs_clock_ns());
 	zs_wheel_init(&worker->wheel, zs_worker_now(worker));
 	zs_task_prepare_loop(worker);
+	worker->errno_place = &errno;
 	zs_worker_self = worker;
 	return 0;
 leave_signals:
@@ -338,6 +339,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	worker->index = index;
 	worker->alone = runtime->num_workers == 1;
 	worker->victim = index;
+	worker->budget = ZS_WORKER_BUDGET;
 	worker->task_id_step = runtime->num_workers + 1;
 	worker->next_task_id = index + 1;
 	/* Where the limit is low it keeps none. */

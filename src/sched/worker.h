@@ -68,12 +68,15 @@ struct zs_worker {
 	uint32_t num_ready;
 	/* Of those ready, how many come before an unstarted one. */
 	uint32_t round;
-	uint32_t budget; /* resumes left in this turn */
-	bool alone;	 /* constant: the runtime has no other worker */
+	/* Resumes left in this turn; what it lacks of the whole is added to
+	 * counters.switches at the turn's end. */
+	uint32_t budget;
+	bool alone; /* constant: the runtime has no other worker */
 	/* No stack could be had: nothing starts until a task has ended, or
 	 * until starved_until_ns, for nobody tells when there is memory. */
 	bool is_starved;
 	struct zs_engine *engine;
+	int *errno_place; /* the thread's: no call is needed to find it */
 	void *loop_sp;
 	struct zs_stack_pool stacks;
 	struct zs_slab tasks;
