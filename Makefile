@@ -105,24 +105,26 @@ define read-program
   $(O)/$(1)/$(2): $$(parts) $$(libs/$(1))
 endef
 objs-in = $(objs/$(1)) $(libs/$(1)) $(foreach d,$(dirs/$(1)),$(call objs-in,$(d)))
+progs-in = $(progs/$(1)) $(foreach d,$(dirs/$(1)),$(call progs-in,$(d)))
 
 rooms := src arch test bench tools examples
 $(foreach d,$(rooms),$(eval $(call read-kbuild,$(d))))
 lib-objs := $(call objs-in,src) $(call objs-in,arch)
 all-objs := $(sort $(foreach d,$(rooms),$(call objs-in,$(d))))
+test-progs := $(call progs-in,test)
 libs     := $(O)/libzsync.a $(O)/libzsync.so
 
 # --- what to make ----------------------------------------------------------
 all: $(libs) $(progs/examples) $(progs/tools) $(progs/bench)
-tests: $(progs/test)
+tests: $(test-progs)
 
 run: $(O)/bench/zsync-bench
 	$(Q)$(EMULATOR) $< --quick
 
-check: $(progs/test) $(libs)
+check: $(test-progs) $(libs)
 	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
-		tools/run-tests.sh $(progs/test)
+		tools/run-tests.sh $(test-progs)
 
 format:
 	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]')
@@ -181,7 +183,7 @@ $(progs/examples): $(O)/libzsync.a
 	$(call quiet,LD,$@)$(call link)
 $(progs/tools) $(progs/bench): $(O)/internal.a
 	$(call quiet,LD,$@)$(call link,-lm)
-$(progs/test): $(O)/internal.a
+$(test-progs): $(O)/internal.a
 	$(call quiet,LD,$@)$(call link,@$(O)/check.libs)
 
 # The tests need Check: how to compile and link it is found out once.

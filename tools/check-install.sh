@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Installs into a scratch folder and builds a program from there with the flags
-# of zsync.pc: static and shared, C and, where there is a compiler, C++. Called
-# by `make check-install`: CC= O= tools/check-install.sh
+# of zsync.pc: static and shared, C and, where there is a compiler, C++. Where
+# there is gdb, the installed script shows it the tasks. Called by `make
+# check-install`: CC= O= tools/check-install.sh
 set -eu
 
 work=$(mktemp -d)
@@ -32,6 +33,31 @@ int main(void)
 END
 cp "$work/user.c" "$work/user.cc"
 
+# The second task is parked when the first one comes to its stop.
+cat >"$work/parked.c" <<END
+#include <zsync.h>
+static int sleeper(void *arg) { (void)arg; return zs_sleep_until(ZS_NEVER); }
+__attribute__((noinline)) void stop(void) { __asm__ volatile(""); }
+static int starter(void *arg)
+{
+	struct zs_nursery nursery = { 0 };
+
+	(void)arg;
+	zs_nursery_open(&nursery, 0);
+	zs_nursery_spawn(nursery, sleeper, 0);
+	zs_yield();
+	stop();
+	zs_nursery_cancel(nursery);
+	return zs_nursery_wait(nursery);
+}
+int main(void)
+{
+	struct zs_config config = zs_config_for_cli();
+
+	return zs_run(&config, starter, 0) == 0;
+}
+END
+
 # try WHAT COMPILER ARGUMENTS...: build and run the program.
 try()
 {
@@ -39,6 +65,28 @@ try()
 	shift
 	"$@" -o "$work/user" && LD_LIBRARY_PATH=$usr/lib "$work/user" ||
 		{ echo "An installed zsync does not serve $what." >&2; exit 1; }
+}
+# look_at WHAT COMPILER ARGUMENTS...: build the program that parks a task, and
+# find that task by gdb, whose symbols are the library's.
+look_at()
+{
+	what=$1
+	shift
+	"$@" -g -o "$work/parked"
+	LD_LIBRARY_PATH=$usr/lib gdb -batch -nx \
+		-ex "source $usr/share/zsync/zsync-gdb.py" -ex 'break stop' \
+		-ex run -ex 'zsync tasks' -ex 'zsync bt 3' "$work/parked" \
+		>"$work/log" 2>&1 </dev/null || true
+	if grep -q 'Could not trace the inferior process' "$work/log"; then
+		echo "  SKIP    gdb and $what: ptrace is forbidden here"
+	elif grep -q 'no debug information of zsync' "$work/log"; then
+		echo "  SKIP    gdb and $what: zsync was built without -g"
+	elif ! grep -q '^3 .* waits for a cancel$' "$work/log" ||
+	     ! grep -q '^#[0-9].* sleeper (' "$work/log"; then
+		cat "$work/log" >&2
+		echo "zsync-gdb.py shows no parked task of $what." >&2
+		exit 1
+	fi
 }
 # shellcheck disable=SC2086 # words, on purpose
 {
@@ -52,8 +100,16 @@ try()
 		try "a C++ program" c++ -std=c++11 -Wall -Wextra -Werror \
 			$cflags "$work/user.cc" $libs
 	fi
+	if command -v gdb >/dev/null; then
+		look_at "a shared program" $CC $cflags "$work/parked.c" $libs
+		look_at "a static program" $CC $cflags "$work/parked.c" \
+			-static $libs
+	else
+		echo "  SKIP    zsync-gdb.py: gdb is not installed"
+	fi
 }
-for file in bin/uring-probe bin/zsync-bench lib/libzsync.a lib/libzsync.so; do
+for file in bin/uring-probe bin/zsync-bench lib/libzsync.a lib/libzsync.so \
+	    share/zsync/zsync-gdb.py; do
 	[ -s "$usr/$file" ] || { echo "$file was not installed." >&2; exit 1; }
 done
-echo "  INSTALL checked: static, shared, C, C++"
+echo "  INSTALL checked: static, shared, C, C++, gdb"

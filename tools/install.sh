@@ -7,8 +7,9 @@ set -eu
 bin=$DESTDIR$BINDIR
 lib=$DESTDIR$LIBDIR
 include=$DESTDIR$INCLUDEDIR
+share=$DESTDIR$PREFIX/share/zsync
 
-mkdir -p "$bin" "$lib/pkgconfig" "$include/zsync"
+mkdir -p "$bin" "$lib/pkgconfig" "$include/zsync" "$share"
 install -m 644 include/zsync.h "$include"
 install -m 644 include/zsync/*.h "$include/zsync"
 install -m 644 "$O/libzsync.a" "$lib"
@@ -16,6 +17,7 @@ install -m 755 "$O/libzsync.so" "$lib/libzsync.so.$VERSION"
 ln -sf "libzsync.so.$VERSION" "$lib/libzsync.so.$SOVERSION"
 ln -sf "libzsync.so.$SOVERSION" "$lib/libzsync.so"
 install -m 755 "$O/tools/uring-probe" "$O/bench/zsync-bench" "$bin"
+install -m 644 tools/zsync-gdb.py "$share"
 sed -e "s|@PREFIX@|$PREFIX|; s|@LIBDIR@|$LIBDIR|" \
     -e "s|@INCLUDEDIR@|$INCLUDEDIR|; s|@VERSION@|$VERSION|" \
     zsync.pc.in >"$lib/pkgconfig/zsync.pc"

@@ -101,7 +101,8 @@ def objects(slab):
 
 
 def values_of(enum):
-    return {field.name: field.enumval for field in gdb.lookup_type(enum).fields()}
+    fields = gdb.lookup_type(enum).fields()
+    return {field.name: field.enumval for field in fields}
 
 
 def offset_of(kind, name):
@@ -229,13 +230,24 @@ class Task:
             return None
         return int(stack["top"]) - sp
 
+    def is_stack_missing(self):
+        """Of one that is parked: no context resumes at 0."""
+        resume = int(self.value["sp"]) + layout().offsets[layout().pc]
+        try:
+            return not any(gdb.selected_inferior().read_memory(
+                resume, 8).tobytes())
+        except gdb.MemoryError:
+            return True
+
     def describe_wait(self):
         function = symbol_at(self.value["wait"]["describe"])
+        kind = re.sub("^describe_", "", function)
+        if self.is_stack_missing():
+            return kind + " (its stack is missing)"
         try:
             text = DESCRIBERS[function](self.value)
         except (KeyError, gdb.error):
-            text = "%s of %#x" % (re.sub("^describe_", "", function),
-                                  int(self.value["waits_on"]))
+            text = "%s at %#x" % (kind, int(self.value["waits_on"]))
         if int(self.value["wait"]["cancel"]) == 0:
             text += ", uncancellable"
         return text
@@ -249,8 +261,7 @@ class Task:
             text = "ready"
         else:
             text = "waits for " + self.describe_wait()
-        reason = int(self.value["scope"]["reason"])
-        if reason != 0:
+        if int(self.value["scope"]["reason"]) != 0:
             text += ", cancelled"
         return text
 
@@ -336,7 +347,8 @@ class ParkedTask(Unwinder):
         newest = gdb.newest_frame()
         self.thread_sp = int(newest.read_register(self.layout.sp))
         self.thread_pc = int(newest.read_register(self.layout.pc))
-        word = gdb.lookup_type("unsigned long")
+        # Any type of a register's size; by name, each language has its own.
+        word = task.value["sp"].type
         address = int(task.value["sp"])
         self.id = FrameId(gdb.Value(address).cast(word),
                           gdb.Value(self.thread_pc).cast(word))
@@ -390,15 +402,12 @@ def print_frames(arguments, skip):
 
 
 def print_parked(task, arguments):
-    try:
-        parked_task.prepare(task)
-    except gdb.MemoryError:
-        parked_task.registers = {parked_task.layout.pc: 0}
-    if int(parked_task.registers[parked_task.layout.pc]) == 0:
+    if task.is_stack_missing():
         raise gdb.GdbError(
-            "The stack of task %d is not in this core file. gdb before 17"
-            " leaves out stacks, as they have guard pages: make core files"
+            "The stack of task %d is not in this core file. gdb's own gcore"
+            " may leave stacks out, as they have guard pages: make core files"
             " by `zsync gcore`, or let the kernel make them." % task.id)
+    parked_task.prepare(task)
     with parked_task:
         skip = 1
         frame = gdb.newest_frame()
@@ -456,8 +465,8 @@ def used_stacks():
 
 
 def fill_in_stacks(path):
-    """gdb before 17 ends a segment where it meets the first guard page, but
-    has left room for the rest of it."""
+    """Where gdb (13, for one) meets a guard page it ends the segment, but it
+    has left room in the file for the rest."""
     inferior = gdb.selected_inferior()
     with open(path, "r+b") as core:
         segments = list(load_segments(core))
@@ -508,9 +517,8 @@ it uses of its stack, without what a call of the running one is about to add."""
 
     @staticmethod
     def row(task):
-        stack, depth = task.stack(), None
-        if stack is not None:
-            depth = task.depth()
+        stack = task.stack()
+        depth = task.depth() if stack is not None else None
         return (str(task.id), task.name() or "-", task.function(),
                 str(int(task.worker["index"])) if task.is_started else "-",
                 task.opener(),
@@ -576,7 +584,7 @@ class GcoreCommand(Command):
     """Make a core file of the process, its tasks' stacks included:
 zsync gcore [FILE]
 
-generate-core-file of gdb before 17 leaves these out, for their guard pages."""
+gdb's own generate-core-file may leave these out, for their guard pages."""
 
     def invoke(self, arguments, from_tty):
         words = gdb.string_to_argv(arguments)
