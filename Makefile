@@ -7,7 +7,7 @@
 #   make check         build and run the tests; installs Check where it is missing
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
-#   make install       headers, libraries, zsync.pc, uring-probe, zsync-bench
+#   make install       headers, libraries, zsync.pc, programs, the gdb script
 #   make check-install install into a scratch folder and use it from there
 #   make clean         remove what was built
 #

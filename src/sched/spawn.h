@@ -107,12 +107,13 @@ static ZS_ALWAYS_INLINE int zs_task_place(struct zs_worker *worker,
 {
 	int ret = 0;
 
-	ZS_COUNT(worker->counters.spawned, 1);
 	if (zs_unlikely(keep))
 		zs_worker_keep(worker, task);
 	else
 		ret = zs_worker_push(worker, task);
-	if (zs_unlikely(ret < 0))
+	if (zs_likely(ret == 0))
+		ZS_COUNT(worker->counters.spawned, 1);
+	else
 		zs_task_free(worker, task);
 	return ret;
 }
