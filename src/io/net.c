@@ -257,7 +257,7 @@ ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
 	if (zs_unlikely(ret < 0))
 		return ret;
 	ret = zs_await_inline(&op);
-	if (zs_likely(ret == (int)op.length) || (flags & MSG_DONTWAIT))
+	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
 		return ret;
 	return send_rest(&op, ret);
 }
