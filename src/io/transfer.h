@@ -26,8 +26,10 @@ static ZS_ALWAYS_INLINE int zs_transfer_init(struct zs_op *op,
 					     const void *buffer, size_t length,
 					     uint64_t offset, int flags)
 {
-	if (zs_unlikely(length > INT_MAX || (!buffer && length > 0)))
-		return zs_explain_none(-EINVAL);
+	if (zs_unlikely(length > INT_MAX || (!buffer && length > 0))) {
+		zs_explain_none(-EINVAL);
+		return -EINVAL;
+	}
 	op->code = (uint8_t)code;
 	op->fd = fd;
 	op->address = (uint64_t)(uintptr_t)buffer;
