@@ -56,7 +56,8 @@ static inline bool zs_mailbox_empty(struct zs_mailbox *mailbox)
 	return !atomic_load_explicit(&mailbox->top, memory_order_seq_cst);
 }
 
-/* Owner. All messages, oldest first, linked by next; NULL if there are none. */
+/* Owner; several may share a mailbox, for what is taken is taken whole. All
+ * messages, oldest first, linked by next; NULL if there are none. */
 static inline struct zs_message *zs_mailbox_take(struct zs_mailbox *mailbox)
 {
 	struct zs_message *taken, *next, *oldest = NULL;

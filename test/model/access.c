@@ -44,13 +44,13 @@ static struct model_op begin(const volatile void *object, size_t size,
 	};
 }
 
-uint64_t model_atomic_load(const volatile void *object, size_t size,
-			   memory_order order, struct model_site *site)
+void model_atomic_load(const volatile void *object, void *value, size_t size,
+		       memory_order order, struct model_site *site)
 {
 	struct model_op op = begin(object, size, MODEL_LOAD, order, site);
 
 	explorer_perform(&op);
-	return op.value;
+	memcpy(value, &op.value, size);
 }
 
 void model_atomic_store(volatile void *object, size_t size, uint64_t value,
@@ -72,15 +72,15 @@ void model_atomic_init(volatile void *object, size_t size, uint64_t value,
 	explorer_perform(&op);
 }
 
-uint64_t model_atomic_update(volatile void *object, size_t size,
-			     enum model_op_kind kind, uint64_t operand,
-			     memory_order order, struct model_site *site)
+void model_atomic_update(volatile void *object, void *value, size_t size,
+			 enum model_op_kind kind, uint64_t operand,
+			 memory_order order, struct model_site *site)
 {
 	struct model_op op = begin(object, size, kind, order, site);
 
 	op.operand = operand;
 	explorer_perform(&op);
-	return op.value;
+	memcpy(value, &op.value, size);
 }
 
 bool model_atomic_cas(volatile void *object, size_t size, void *expected,
@@ -139,12 +139,6 @@ void model_event_wait(struct model_event *event)
 
 	op.accepts = is_not_zero;
 	explorer_perform(&op);
-}
-
-bool model_event_take(struct model_event *event)
-{
-	return atomic_exchange_explicit(&event->word, 0,
-					memory_order_acq_rel) != 0;
 }
 
 void model_await_pointer(void *object)

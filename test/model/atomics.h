@@ -15,23 +15,20 @@
 #include "base/assert.h"
 #include "model.h"
 
-uint64_t model_atomic_load(const volatile void *object, size_t size,
-			   memory_order order, struct model_site *site);
+/* What was there is left in *value, of the object's type; @size is of both. */
+void model_atomic_load(const volatile void *object, void *value, size_t size,
+		       memory_order order, struct model_site *site);
 void model_atomic_store(volatile void *object, size_t size, uint64_t value,
 			memory_order order, struct model_site *site);
 void model_atomic_init(volatile void *object, size_t size, uint64_t value,
 		       struct model_site *site);
-/* Returns what was there before. */
-uint64_t model_atomic_update(volatile void *object, size_t size,
-			     enum model_op_kind kind, uint64_t operand,
-			     memory_order order, struct model_site *site);
+void model_atomic_update(volatile void *object, void *value, size_t size,
+			 enum model_op_kind kind, uint64_t operand,
+			 memory_order order, struct model_site *site);
 /* @expected: of the same size as the object. */
 bool model_atomic_cas(volatile void *object, size_t size, void *expected,
 		      uint64_t desired, memory_order order,
 		      memory_order failure_order, struct model_site *site);
-
-/* cppcheck takes what comes of these for integers. */
-#ifndef __cppcheck__
 
 #define MODEL_SITE(expression)                               \
 	({                                                   \
@@ -54,21 +51,28 @@ bool model_atomic_cas(volatile void *object, size_t size, void *expected,
 			  MODEL_BITS((MODEL_TYPE(object))(value)), \
 			  MODEL_SITE(object))
 #undef atomic_load_explicit
-#define atomic_load_explicit(object, order)                \
-	((MODEL_TYPE(object))(uintptr_t)model_atomic_load( \
-		object, sizeof(*(object)), order, MODEL_SITE(object)))
+#define atomic_load_explicit(object, order)                                  \
+	({                                                                   \
+		MODEL_TYPE(object) model_value;                              \
+                                                                             \
+		model_atomic_load(object, &model_value, sizeof(model_value), \
+				  order, MODEL_SITE(object));                \
+		model_value;                                                 \
+	})
 #undef atomic_store_explicit
 #define atomic_store_explicit(object, value, order)                        \
 	model_atomic_store(object, sizeof(*(object)),                      \
 			   MODEL_BITS((MODEL_TYPE(object))(value)), order, \
 			   MODEL_SITE(object))
 
-#define MODEL_UPDATE(object, kind, operand, order)                        \
-	({                                                                \
-		(MODEL_TYPE(object))(uintptr_t) model_atomic_update(      \
-			object, sizeof(*(object)), kind,                  \
-			MODEL_BITS((MODEL_TYPE(object))(operand)), order, \
-			MODEL_SITE(object));                              \
+#define MODEL_UPDATE(object, kind, operand, order)                             \
+	({                                                                     \
+		MODEL_TYPE(object) model_value = (operand);                    \
+                                                                               \
+		model_atomic_update(object, &model_value, sizeof(model_value), \
+				    kind, MODEL_BITS(model_value), order,      \
+				    MODEL_SITE(object));                       \
+		model_value;                                                   \
 	})
 #undef atomic_exchange_explicit
 #define atomic_exchange_explicit(object, value, order) \
@@ -96,8 +100,6 @@ bool model_atomic_cas(volatile void *object, size_t size, void *expected,
 #undef atomic_thread_fence
 #define atomic_thread_fence(order) \
 	_Static_assert(0, "the model knows no fences")
-
-#endif
 
 /* A broken invariant is a finding of this execution. */
 #undef ZS_ASSERT

@@ -86,7 +86,6 @@ struct model_event {
 };
 void model_event_signal(struct model_event *event);
 void model_event_wait(struct model_event *event);
-bool model_event_take(struct model_event *event);
 
 /* Wait until a relaxed load of the object would find it so: a loop of looks, of
  * which only the last is of interest. */

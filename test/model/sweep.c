@@ -273,7 +273,8 @@ END_TEST
 
 int sweep_main(const struct sweep *sweep)
 {
-	Suite *suite = suite_create(sweep->name);
+	char name[64] = "model_";
+	Suite *suite = suite_create(strncat(name, sweep->name, 32));
 	TCase *tests = tcase_create("model");
 	SRunner *runner;
 	int nr_failed;

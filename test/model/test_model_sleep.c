@@ -2,8 +2,8 @@
 /*
  * Every execution of workers' loops against threads that post to them, inject
  * tasks, or tell them to quit: nothing is lost, and no worker sleeps while
- * there is something for it. They are the real loops, which here have a queue of
- * arrivals but run no tasks, and an engine that does nothing but wait.
+ * there is something for it. They are the real loops, which here have a queue
+ * of arrivals but run no tasks, and an engine that does nothing but wait.
  */
 #include "atomics.h"
 #include "sweep.h"
