@@ -17,8 +17,9 @@ enum {
 	STRESS_SLOTS = 64,
 };
 
-/* Of one process, which is one Check test. Counters are changed by any thread;
- * what they say is acted on after the threads have been joined, or is a hint. */
+/* Of one process, which is one Check test. Any thread changes the counters;
+ * what they say is acted on after the threads have been joined, or is a hint.
+ */
 struct stress {
 	uint64_t seed;		    /* constant */
 	uint32_t num_workers;	    /* constant */

@@ -57,7 +57,7 @@ static int fail_all_calls(void *arg)
 	return 0;
 }
 
-/* Over the ring, and by direct calls on kernels whose ring has none of these. */
+/* Over the ring, and by direct calls where the ring has none of these. */
 START_TEST(failing_calls_leave_errno_alone)
 {
 	if (_i)

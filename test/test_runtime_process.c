@@ -248,7 +248,7 @@ static int fork_in_task(void *arg)
 		}
 		expect_child_ends_well(child);
 		assert_ok(zs_sleep(1));
-		ck_assert_uint_eq(counted(&ended), i);
+		await_count(&ended, i);
 		assert_ok(zs_nursery_spawn(nursery, count_end, NULL));
 	}
 	assert_ok(zs_cancel_token_close(token));

@@ -3,7 +3,7 @@
  * Signals: which ones a program goes on to take while it runs tasks, which ones
  * do it no harm, and with what mask its children start. A signal that a task
  * sends to its own process is delivered before the call returns if its thread
- * takes it; so nothing here waits for one.
+ * is the one that takes it; so nothing here sleeps for one.
  */
 #include <check.h>
 #include <errno.h>
@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -44,45 +45,80 @@ static void change_mask(int how, int number)
 
 static const int endings[] = { SIGTERM, SIGINT, SIGHUP };
 
-static int send_and_go_on(void *arg)
+static void prepare_to_be_ended(void)
 {
-	(void)arg;
-	if (num_workers > 1)
-		assert_ok(zs_sleep(1));
-	kill(getpid(), number_sent);
-	return 0;
+	signal(number_sent, SIG_DFL);
+	/* Lest a child that goes on stays. */
+	signal(SIGALRM, SIG_DFL);
+	alarm(5);
 }
 
-/* Alarms, lest a child that does not die stays. */
-static void be_ended(void)
+/* The first task runs on the caller's thread. */
+static int send_to_program(void *arg)
 {
-	alarm(5);
-	signal(number_sent, SIG_DFL);
-	run_task_on(num_workers, send_and_go_on, NULL);
+	(void)arg;
+	kill(getpid(), number_sent);
 	_exit(7);
 }
 
-/* The thread that runs the only worker is the program's only one. */
-START_TEST(program_of_one_worker_is_ended_by_what_ends_programs)
+static void be_ended_in_task(void)
 {
-	const struct child *child;
+	prepare_to_be_ended();
+	run_task_on(num_workers, send_to_program, NULL);
+}
 
-	number_sent = endings[_i];
-	child = run_child(be_ended);
-	ck_assert(WIFSIGNALED(child->status));
-	ck_assert_int_eq(WTERMSIG(child->status), number_sent);
+static void *send_from_thread(void *arg)
+{
+	while (counted(&told) == 0)
+		sched_yield();
+	kill(getpid(), number_sent);
+	return arg;
+}
+
+static int sleep_for_ever(void *arg)
+{
+	(void)arg;
+	count(&told);
+	return zs_sleep(ZS_NEVER);
+}
+
+/* By a thread that blocks the signal itself. */
+static void be_ended_in_sleep(void)
+{
+	prepare_to_be_ended();
+	change_mask(SIG_BLOCK, number_sent);
+	start_thread(send_from_thread, NULL);
+	change_mask(SIG_UNBLOCK, number_sent);
+	run_task_on(num_workers, sleep_for_ever, NULL);
+}
+
+static void expect_to_be_ended(void (*fn)(void))
+{
+	const struct child *child = run_child(fn);
+
+	if (!WIFSIGNALED(child->status) ||
+	    WTERMSIG(child->status) != number_sent)
+		ck_abort_msg("the program ended with status 0x%x",
+			     child->status);
+}
+
+enum { NR_ENDINGS = sizeof(endings) / sizeof(endings[0]) };
+
+/* On one worker its thread is the program's only one; on two, the other's takes
+ * no signals. */
+START_TEST(what_ends_programs_ends_one_that_runs_a_task)
+{
+	num_workers = 1 + (uint32_t)_i / NR_ENDINGS;
+	number_sent = endings[_i % NR_ENDINGS];
+	expect_to_be_ended(be_ended_in_task);
 }
 END_TEST
 
-START_TEST(program_of_two_workers_is_ended_by_what_ends_programs)
+START_TEST(what_ends_programs_ends_one_whose_tasks_sleep)
 {
-	const struct child *child;
-
-	num_workers = 2;
-	number_sent = endings[_i];
-	child = run_child(be_ended);
-	ck_assert(WIFSIGNALED(child->status));
-	ck_assert_int_eq(WTERMSIG(child->status), number_sent);
+	num_workers = 1 + (uint32_t)_i / NR_ENDINGS;
+	number_sent = endings[_i % NR_ENDINGS];
+	expect_to_be_ended(be_ended_in_sleep);
 }
 END_TEST
 
@@ -168,33 +204,48 @@ END_TEST
 
 /* --- children --- */
 
-/* A shell that sends itself a signal dies of it unless it blocks it. */
-static void fork_and_execute(void)
+/* As the kernel says what a process blocks. */
+static void print_mask(const sigset_t *mask, char text[32])
 {
-	static char shell[] = "/bin/sh", option[] = "-c";
-	static char command[] = "kill -TERM $$; exit 3";
-	char *const arguments[] = { shell, option, command, NULL };
-	pid_t pid = fork();
+	unsigned long long bits = 0;
+
+	for (int i = 1; i <= SIGRTMAX; i++)
+		if (sigismember(mask, i) == 1)
+			bits |= 1ull << (i - 1);
+	snprintf(text, 32, "SigBlk:.*%016llx", bits);
+}
+
+/* Not a shell, which may well clear the mask. */
+static void fork_and_execute(const sigset_t *started)
+{
+	static char grep[] = "grep", quiet[] = "-q";
+	static char path[] = "/proc/self/status";
+	char text[32];
+	char *const arguments[] = { grep, quiet, text, path, NULL };
+	pid_t pid;
 	int status;
 
+	print_mask(started, text);
+	pid = fork();
 	if (pid == 0) {
-		signal(SIGTERM, SIG_DFL);
-		execv(shell, arguments);
+		execvp(grep, arguments);
 		_exit(4);
 	}
 	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
-	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGTERM)
-		ck_abort_msg("the child ended with status 0x%x", status);
+	ck_assert_msg(status == 0, "not %s: status 0x%x", text, status);
 }
 
+/* The child asserts nothing: Check has a lock, which another worker may hold at
+ * the fork. */
 static int compare_mask_in_child(const sigset_t *started)
 {
 	pid_t pid = fork();
 	int status;
 
 	if (pid == 0) {
-		sigset_t mask = mask_of_thread();
+		sigset_t mask;
 
+		pthread_sigmask(SIG_SETMASK, NULL, &mask);
 		for (int i = 1; i <= SIGRTMAX; i++)
 			if (sigismember(&mask, i) != sigismember(started, i))
 				_exit(i);
@@ -209,7 +260,7 @@ static int have_children(void *arg)
 {
 	ck_assert_msg(compare_mask_in_child(arg) == 0, "signal %d",
 		      compare_mask_in_child(arg));
-	fork_and_execute();
+	fork_and_execute(arg);
 	count(&ended);
 	return 0;
 }
@@ -320,12 +371,11 @@ static Suite *signals_suite(void)
 
 	/* A busy machine may need it; a hang is one all the same. */
 	tcase_set_timeout(tests, 10);
-	tcase_add_loop_test(
-		tests, program_of_one_worker_is_ended_by_what_ends_programs, 0,
-		3);
-	tcase_add_loop_test(
-		tests, program_of_two_workers_is_ended_by_what_ends_programs, 0,
-		3);
+	tcase_add_loop_test(tests, what_ends_programs_ends_one_that_runs_a_task,
+			    0, 2 * NR_ENDINGS);
+	tcase_add_loop_test(tests,
+			    what_ends_programs_ends_one_whose_tasks_sleep, 0,
+			    2 * NR_ENDINGS);
 	tcase_add_loop_test(
 		tests, handler_of_the_program_runs_while_a_task_sleeps, 0, 2);
 	tcase_add_test(tests, task_of_the_callers_thread_has_its_mask);

@@ -128,7 +128,7 @@ static int starve_and_recover(void *arg)
 }
 
 /* 100 stacks of 256 KiB, 8 MiB of addresses. No task ends, so nothing tells the
- * worker that there is memory again; if it never finds out, the timeout does. */
+ * worker that there is memory again. If it never looks, the timeout tells. */
 START_TEST(starved_worker_with_frequent_timers_recovers)
 {
 	assert_ok(run_task(starve_and_recover, NULL));

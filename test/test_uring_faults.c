@@ -4,6 +4,7 @@
  * less, or fails: nothing is lost, and no worker spins or sleeps for ever.
  */
 #include <signal.h>
+#include <stdatomic.h>
 
 #include "uring.h"
 #include "uring_engine.h"
@@ -315,6 +316,53 @@ START_TEST(short_submits_lose_nothing)
 }
 END_TEST
 
+/* --- a flag with nothing behind it --- */
+
+/* The word of the only ring that is mapped, where the kernel sets its flags. */
+static _Atomic uint32_t *ring_flags(void)
+{
+	struct zs_uring_params params = { 0 };
+	int fd = zs_kernel_trial(&params);
+	FILE *maps = fopen("/proc/self/maps", "r");
+	unsigned long start, offset;
+	char line[256];
+
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	ck_assert_ptr_nonnull(maps);
+	while (fgets(line, sizeof(line), maps))
+		if (strstr(line, "[io_uring]") &&
+		    sscanf(line, "%lx-%*x %*s %lx", &start, &offset) == 2 &&
+		    offset == ZS_URING_OFFSET_SQ_RING)
+			break;
+	ck_assert(!feof(maps));
+	fclose(maps);
+	return (_Atomic uint32_t *)(start + params.sq_off.flags);
+}
+
+/* The kernel sets it after it has queued the work that it stands for; when that
+ * has been done by then, the flag stays. Played by setting it. */
+START_TEST(a_flag_with_nothing_behind_it_is_no_work)
+{
+	struct zs_op op = { .code = ZS_OP_NOP };
+
+	if (!open_engine(__func__, 4))
+		return;
+	ck_assert_int_eq(run(&op), 0);
+	atomic_fetch_or_explicit(ring_flags(), ZS_URING_SQ_TASKRUN,
+				 memory_order_relaxed);
+	ck_assert_int_ge(wait_of(5 * ONE_MS), 5 * ONE_MS);
+	atomic_fetch_or_explicit(ring_flags(), ZS_URING_SQ_TASKRUN,
+				 memory_order_relaxed);
+	engine->ops->reap(engine, &done, 0);
+	ck_assert(!engine->ops->ready(engine));
+	submit(&op);
+	engine->ops->flush(engine);
+	ck_assert_int_eq(reap_one()->result, 0);
+	close_engine();
+}
+END_TEST
+
 /* The eventfd is the first descriptor that an engine takes. */
 START_TEST(a_wake_that_fails_ends_the_process)
 {
@@ -341,6 +389,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, a_waiting_cancel_ends_with_its_op);
 	tcase_add_test(tests, calls_need_no_room);
 	tcase_add_test(tests, short_submits_lose_nothing);
+	tcase_add_test(tests, a_flag_with_nothing_behind_it_is_no_work);
 	tcase_add_test_raise_signal(tests, a_wake_that_fails_ends_the_process,
 				    SIGABRT);
 }

@@ -61,6 +61,8 @@ struct zs_uring {
 	/* Woken outside a wait: the next one does not begin. */
 	bool was_woken;
 	bool is_polling; /* the reap under way was not to wait */
+	/* An enter has found nothing behind TASKRUN: see uring_ready(). */
+	bool is_flag_stale;
 	bool is_finishing;
 	/* Ops and cancels that found the queue full and the kernel unwilling to
 	 * empty it. Every reap and flush tries again. */
@@ -355,6 +357,8 @@ static void drain_completions(struct zs_uring *uring, struct zs_op_list *done)
 	struct zs_op **first = done->last;
 	uint32_t nr_other;
 
+	uring->is_flag_stale = head == tail &&
+			       zs_ring_needs_enter(&uring->ring);
 	if (head == tail)
 		return;
 	if (zs_unlikely(uring->cancels.first != NULL))
@@ -401,13 +405,21 @@ static void uring_flush(struct zs_engine *engine)
 		hand_over(uring);
 }
 
+static bool has_completions(struct zs_uring *uring)
+{
+	return uring->done.first ||
+	       zs_ring_cq_head(&uring->ring) != zs_ring_cq_tail(&uring->ring) ||
+	       zs_ring_has_overflowed(&uring->ring);
+}
+
+/* The kernel sets TASKRUN after it has queued the work, which an enter may have
+ * done by then; the flag stays until the next work (6.18). */
 static bool uring_ready(struct zs_engine *engine)
 {
 	struct zs_uring *uring = uring_of(engine);
 
-	return uring->done.first ||
-	       zs_ring_cq_head(&uring->ring) != zs_ring_cq_tail(&uring->ring) ||
-	       zs_ring_needs_enter(&uring->ring);
+	return has_completions(uring) ||
+	       (!uring->is_flag_stale && zs_ring_needs_enter(&uring->ring));
 }
 
 /* Before a wait, which alone needs it: until there is one, the eventfd
@@ -450,7 +462,8 @@ static void uring_reap(struct zs_engine *engine, struct zs_op_list *done,
 	if (zs_unlikely(has_refused(uring)))
 		queue_refused(uring);
 	uring->is_polling = wait_ns <= 0;
-	if (uring_ready(engine))
+	/* TASKRUN is no reason not to wait: that begins with such work. */
+	if (has_completions(uring))
 		wait_ns = 0;
 	if (zs_unlikely(wait_ns > 0 && !uring->wake_armed))
 		wait_ns = arm_wake(uring, wait_ns);

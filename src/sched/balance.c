@@ -183,6 +183,16 @@ static bool take_gifts_of(struct zs_worker *worker, struct zs_worker *giftee)
 	return taken > 0;
 }
 
+/* Another may be quicker, and yet leave some. */
+static struct zs_task *steal_from(struct zs_worker *victim, int64_t least)
+{
+	struct zs_task *task = NULL;
+
+	while (!task && zs_deque_size(&victim->unstarted) >= least)
+		task = zs_deque_steal(&victim->unstarted);
+	return task;
+}
+
 bool zs_worker_steal(struct zs_worker *worker, int64_t least)
 {
 	struct zs_runtime *runtime = worker->runtime;
@@ -197,13 +207,13 @@ bool zs_worker_steal(struct zs_worker *worker, int64_t least)
 
 		if (is_stuck(worker, victim) && take_gifts_of(worker, victim))
 			return true;
-		if (zs_deque_size(&victim->unstarted) < least)
-			continue;
-		task = zs_deque_steal(&victim->unstarted);
+		task = steal_from(victim, least);
 		if (!task)
 			continue;
 		ZS_COUNT(worker->counters.steals, 1);
-		zs_worker_keep(worker, task);
+		/* Where others may steal it again. */
+		if (zs_deque_push(&worker->unstarted, task) < 0)
+			zs_worker_keep(worker, task);
 		return true;
 	}
 	return false;

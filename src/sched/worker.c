@@ -195,13 +195,14 @@ static int64_t time_to_wait(struct zs_worker *worker)
 static int64_t fall_asleep(struct zs_worker *worker)
 {
 	atomic_store_explicit(&worker->is_asleep, true, memory_order_seq_cst);
-	if (has_work(worker) || zs_worker_steal(worker, 1))
-		return 0;
-	ZS_COUNT(worker->counters.sleeps, 1);
-	/* relaxed: see wake_an_idle_one(). */
+	/* relaxed: see wake_an_idle_one(). Before the last look, lest a push
+	 * between the two find nobody. */
 	atomic_fetch_add_explicit(&worker->runtime->num_asleep, 1,
 				  memory_order_relaxed);
 	worker->is_counted_asleep = true;
+	if (has_work(worker) || zs_worker_steal(worker, 1))
+		return 0;
+	ZS_COUNT(worker->counters.sleeps, 1);
 	return time_to_wait(worker);
 }
 
