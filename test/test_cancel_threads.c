@@ -377,8 +377,8 @@ static int close_at_cancel(void *arg)
 	return 0;
 }
 
-/* Either the cancel comes first, and then the close tells of it, or it comes too
- * late, and then it is told so. */
+/* Either the cancel comes first, and then the close tells of it, or it comes
+ * too late, and then it is told so. */
 START_TEST(cancel_and_close_at_once_agree_who_was_first)
 {
 	pthread_t thread = start_thread(cancel_at_close, NULL);

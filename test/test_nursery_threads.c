@@ -231,8 +231,8 @@ static int read_cells(void *arg)
 	return 0;
 }
 
-/* Plain memory: ThreadSanitizer sees whether the wait, and the spawn of the next
- * round, are enough. */
+/* Plain memory: ThreadSanitizer sees whether the wait, and the spawn of the
+ * next round, are enough. */
 START_TEST(wait_sees_what_the_tasks_wrote)
 {
 	assert_ok(run_task_on(1u << _i, read_cells, NULL));

@@ -99,9 +99,9 @@ static struct footprint measure(void)
 	};
 }
 
-/* The kernel lets go of a closed ring a moment later, and a thread that has been
- * joined may still be listed: so until it is as before, or until the test's
- * time is over. */
+/* The kernel lets go of a closed ring a moment later, and a thread that has
+ * been joined may still be listed: so until it is as before, or until the
+ * test's time is over. */
 static void await_footprint(const struct footprint *before)
 {
 	struct footprint now;

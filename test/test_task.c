@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tasks: who runs when, and what belongs to each. Where order matters one worker
- * carries them all. How many there may be is in test_spawn.c. */
+/* Tasks: who runs when, and what belongs to each. Where order matters one
+ * worker carries them all. How many there may be is in test_spawn.c. */
 #include <check.h>
 #include <errno.h>
 #include <stdint.h>
