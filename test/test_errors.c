@@ -77,6 +77,7 @@ START_TEST(life_of_a_runtime_leaves_errno_alone)
 	ASSERT_KEEPS_ERRNO(zs_runtime_spawn(runtime, do_nothing, NULL), 0);
 	ASSERT_KEEPS_ERRNO(zs_runtime_stop(runtime, ZS_NEVER), 0);
 	ASSERT_KEEPS_ERRNO(zs_runtime_destroy(runtime), 0);
+	ASSERT_KEEPS_ERRNO(zs_run(&config, do_nothing, NULL), 0);
 }
 END_TEST
 

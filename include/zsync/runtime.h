@@ -12,6 +12,8 @@
  *
  * A child made by fork() has no runtime: calls there return -EPERM, and the
  * parent is untouched. A child that a task made must end with exec or _exit().
+ * fork() gives it the signal mask of the thread that started the runtime;
+ * posix_spawn() keeps the worker's, unless told by POSIX_SPAWN_SETSIGMASK.
  */
 #ifndef ZSYNC_RUNTIME_H
 #define ZSYNC_RUNTIME_H

@@ -34,7 +34,7 @@ static inline void zs_mailbox_init(struct zs_mailbox *mailbox)
  * Any thread. @message belongs to the owner until it has handled it.
  * seq_cst, of which it needs two things: release publishes what the sender
  * wrote before (the owner's take acquires), and the total order with the
- * owner's "asleep" flag: see zs_worker_sleep(), its partner.
+ * owner's "asleep" flag: see fall_asleep(), its partner.
  */
 static inline void zs_mailbox_post(struct zs_mailbox *mailbox,
 				   struct zs_message *message)

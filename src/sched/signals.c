@@ -228,6 +228,7 @@ static void choose_mask(struct zs_worker *worker, sigset_t *mask)
 static void drop_sigpipe(const struct zs_worker *worker)
 {
 	const struct timespec at_once = { 0 };
+	int saved_errno = errno;
 	sigset_t sigpipe;
 
 	if (worker->had_sigpipe)
@@ -236,6 +237,8 @@ static void drop_sigpipe(const struct zs_worker *worker)
 	sigaddset(&sigpipe, SIGPIPE);
 	while (sigtimedwait(&sigpipe, NULL, &at_once) < 0 && errno == EINTR)
 		;
+	/* It is the caller's, who is told by results alone. */
+	errno = saved_errno;
 }
 
 int zs_signals_enter_thread(struct zs_worker *worker)
