@@ -324,7 +324,7 @@ static _Atomic uint32_t *ring_flags(void)
 	struct zs_uring_params params = { 0 };
 	int fd = zs_kernel_trial(&params);
 	FILE *maps = fopen("/proc/self/maps", "r");
-	unsigned long start, offset;
+	unsigned long start = 0, offset;
 	char line[256];
 
 	ck_assert_int_ge(fd, 0);
