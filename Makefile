@@ -19,7 +19,8 @@
 #
 # Which objects there are is said by the Kbuild file of each folder; see there.
 
-MAKEFLAGS += -rR --no-print-directory
+# As many jobs as there are CPUs to use, unless the command line says -j.
+MAKEFLAGS += -rR --no-print-directory -j$(shell nproc 2>/dev/null || echo 1)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
@@ -138,7 +139,7 @@ install: all
 		VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' tools/install.sh
 
 check-install: all
-	$(Q)CC='$(CC)' O='$(O)' tools/check-install.sh
+	$(Q)+CC='$(CC)' O='$(O)' tools/check-install.sh
 
 help:
 	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
