@@ -20,7 +20,10 @@
 # Which objects there are is said by the Kbuild file of each folder; see there.
 
 # As many jobs as there are CPUs to use, unless the command line says -j.
-MAKEFLAGS += -rR --no-print-directory -j$(shell nproc 2>/dev/null || echo 1)
+MAKEFLAGS += -rR --no-print-directory
+ifeq ($(MAKELEVEL),0)
+MAKEFLAGS += -j$(shell nproc 2>/dev/null || echo 1)
+endif
 .DELETE_ON_ERROR:
 .SECONDARY:
 .DEFAULT_GOAL := all
