@@ -6,6 +6,7 @@
  */
 #include <check.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,6 +18,8 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "base/compiler.h"
 #include "workers.h"
@@ -328,6 +331,54 @@ START_TEST(child_of_a_foreign_thread_may_run_one_of_its_own)
 }
 END_TEST
 
+static _Thread_local bool is_slow;
+static struct counter starting;
+
+/* Stands in for libc's: a thread that is preempted as it starts a runtime, with
+ * what that locks. */
+int sigaction(int number, const struct sigaction *action,
+	      struct sigaction *before)
+{
+	static int (*real)(int, const struct sigaction *, struct sigaction *);
+	const struct timespec pause = { 0, 20 * ZS_MILLISECOND };
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, "sigaction");
+	if (is_slow) {
+		count(&starting);
+		nanosleep(&pause, NULL);
+	}
+	return real(number, action, before);
+}
+
+static void *start_slowly(void *arg)
+{
+	is_slow = true;
+	assert_ok(run_task(touch_everything, NULL));
+	return arg;
+}
+
+START_TEST(child_made_while_another_thread_starts_may_run_one)
+{
+	struct zs_config config = test_config();
+	pthread_t thread;
+	pid_t child;
+
+	/* The first one of a process also sets up what forks need. */
+	assert_ok(run_task(touch_everything, NULL));
+	thread = start_thread(start_slowly, NULL);
+	await_count(&starting, 1);
+	child = fork();
+	if (child == 0) {
+		alarm(5);
+		EXPECT_IN_CHILD(zs_run(&config, touch_everything, NULL) == 0);
+		_exit(0);
+	}
+	expect_child_ends_well(child);
+	pthread_join(thread, NULL);
+}
+END_TEST
+
 /* --- two at once --- */
 
 static int spawn_into_the_other(void *arg)
@@ -506,6 +557,8 @@ static Suite *runtime_suite(void)
 		2);
 	tcase_add_test(tests, child_of_a_foreign_thread_has_no_runtime);
 	tcase_add_test(tests, child_of_a_foreign_thread_may_run_one_of_its_own);
+	tcase_add_test(tests,
+		       child_made_while_another_thread_starts_may_run_one);
 	tcase_add_loop_test(tests, two_runtimes_in_one_process_work_together, 0,
 			    2);
 	tcase_add_loop_test(

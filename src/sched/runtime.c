@@ -39,11 +39,12 @@ static void on_fork_in_child(void)
 	atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
 	zs_worker_self = NULL;
 	zs_dump_forget_runtimes();
+	zs_signals_let_go();
 }
 
 static void watch_forks(void)
 {
-	pthread_atfork(NULL, NULL, on_fork_in_child);
+	pthread_atfork(zs_signals_hold, zs_signals_let_go, on_fork_in_child);
 }
 
 uint32_t zs_runtime_fork_count(void)

@@ -203,6 +203,16 @@ void zs_signals_release(const struct zs_config *config)
 	pthread_mutex_unlock(&lock);
 }
 
+void zs_signals_hold(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void zs_signals_let_go(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
 /* What a worker takes. A thread of our own takes what its own code causes. The
  * caller's, in zs_run(), also what it took before: a program may have no other
  * thread, and wants to be interrupted. */
