@@ -83,6 +83,68 @@ zs_switch_frames:
 	.size	zs_switch_frames, . - zs_switch_frames
 
 /*
+ * A call on another stack: C's, with x0 save_sp, x1 stack_top, x2 entry. The
+ * caller's frame is that of a switch, so that whoever walks stacks need not know
+ * of calls. Only x19, which says where it is, x29 and x30 are loaded from it
+ * again: entry, a function like any other, keeps the rest.
+ */
+	.globl	zs_switch_call
+	.hidden	zs_switch_call
+	.type	zs_switch_call, %function
+	.p2align 6
+zs_switch_call:
+	.cfi_startproc
+	hint	#34
+	sub	sp, sp, #ZS_FRAME_SPAN
+	.cfi_def_cfa_offset ZS_FRAME_SPAN
+	mrs	x3, fpcr
+	stp	x19, x20, [sp, #ZS_FRAME_X19]
+	stp	x21, x22, [sp, #ZS_FRAME_X21]
+	stp	x23, x24, [sp, #ZS_FRAME_X23]
+	stp	x25, x26, [sp, #ZS_FRAME_X25]
+	stp	x27, x28, [sp, #ZS_FRAME_X27]
+	stp	x29, x30, [sp, #ZS_FRAME_X29]
+	str	x3, [sp, #ZS_FRAME_FPCR]
+	mov	x19, sp
+	.cfi_def_cfa_register x19
+	/* Whoever looks from the called stack sees its end here. */
+	.cfi_undefined x30
+	str	x19, [x0]
+	mov	sp, x1
+	mov	x29, #0
+	cbnz	x3, .Lset_fpcr
+.Lcall:
+	blr	x2
+	mrs	x3, fpcr
+	ldr	x5, [x19, #ZS_FRAME_FPCR]
+	cmp	x3, x5
+	b.ne	.Lreset_fpcr
+.Lreturn:
+	mov	sp, x19
+	saved	x19, x20, ZS_FRAME_X19
+	saved	x29, x30, ZS_FRAME_X29
+	.cfi_same_value x20
+	.cfi_def_cfa sp, ZS_FRAME_SPAN
+	ldp	x29, x30, [sp, #ZS_FRAME_X29]
+	.cfi_same_value x29
+	.cfi_same_value x30
+	ldr	x19, [sp, #ZS_FRAME_X19]
+	.cfi_same_value x19
+	add	sp, sp, #ZS_FRAME_SPAN
+	.cfi_def_cfa_offset 0
+	ret
+	.cfi_def_cfa x19, ZS_FRAME_SPAN
+	.cfi_undefined x30
+.Lset_fpcr:
+	msr	fpcr, xzr
+	b	.Lcall
+.Lreset_fpcr:
+	msr	fpcr, x5
+	b	.Lreturn
+	.cfi_endproc
+	.size	zs_switch_call, . - zs_switch_call
+
+/*
  * The outermost function of each new context: x19 the entry function, x20 its
  * argument, as zs_switch_prepare() put them; x29 0, which ends chains of frame
  * pointers.

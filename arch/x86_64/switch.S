@@ -85,6 +85,78 @@ zs_switch_frames:
 	.size	zs_switch_frames, . - zs_switch_frames
 
 /*
+ * A call on another stack: C's, with rdi save_sp, rsi stack_top, rdx entry. The
+ * caller's frame is that of a switch, so that whoever walks stacks need not know
+ * of calls. Only rbx, which says where it is, and rbp are loaded from it again:
+ * entry, a function like any other, keeps the rest.
+ */
+	.globl	zs_switch_call
+	.hidden	zs_switch_call
+	.type	zs_switch_call, @function
+	.p2align 6
+zs_switch_call:
+	.cfi_startproc
+	endbr64
+	/* It stays where it is, in the red zone of the frame, for the ret. */
+	pop	%rax
+	.cfi_def_cfa_offset 0
+	.cfi_register %rip, %rax
+	lea	-ZS_FRAME_SPAN(%rsp), %rsp
+	.cfi_def_cfa_offset ZS_FRAME_SPAN
+	stmxcsr	ZS_FRAME_MXCSR(%rsp)
+	fnstcw	ZS_FRAME_X87_CONTROL(%rsp)
+	mov	%r12, ZS_FRAME_R12(%rsp)
+	mov	%r13, ZS_FRAME_R13(%rsp)
+	mov	%r14, ZS_FRAME_R14(%rsp)
+	mov	%r15, ZS_FRAME_R15(%rsp)
+	mov	%rbx, ZS_FRAME_RBX(%rsp)
+	mov	%rbp, ZS_FRAME_RBP(%rsp)
+	mov	%rax, ZS_FRAME_RESUME(%rsp)
+	mov	%rsp, (%rdi)
+	mov	%rsp, %rbx
+	.cfi_def_cfa_register %rbx
+	/* Whoever looks from the called stack sees its end here. */
+	.cfi_undefined %rip
+	mov	%rsi, %rsp
+	xor	%ebp, %ebp
+	ldmxcsr	.Lmxcsr(%rip)
+	cmpw	$ZS_X87_CONTROL_ABI, ZS_FRAME_X87_CONTROL(%rbx)
+	jne	.Lset_x87_control
+.Lcall:
+	call	*%rdx
+	ldmxcsr	ZS_FRAME_MXCSR(%rbx)
+	fnstcw	-8(%rsp)
+	movzwl	-8(%rsp), %ecx
+	cmp	%cx, ZS_FRAME_X87_CONTROL(%rbx)
+	jne	.Lreset_x87_control
+.Lreturn:
+	lea	ZS_FRAME_SPAN-8(%rbx), %rsp
+	saved	%rbx, ZS_FRAME_RBX
+	saved	%rbp, ZS_FRAME_RBP
+	saved	%rip, ZS_FRAME_SPAN-8
+	mov	ZS_FRAME_RBP(%rbx), %rbp
+	.cfi_same_value %rbp
+	.cfi_def_cfa %rsp, 8
+	mov	ZS_FRAME_RBX(%rbx), %rbx
+	.cfi_same_value %rbx
+	ret
+	.cfi_def_cfa %rbx, ZS_FRAME_SPAN
+	.cfi_undefined %rip
+.Lset_x87_control:
+	fldcw	.Lx87_control(%rip)
+	jmp	.Lcall
+.Lreset_x87_control:
+	fldcw	ZS_FRAME_X87_CONTROL(%rbx)
+	jmp	.Lreturn
+	.p2align 2
+.Lmxcsr:
+	.long	ZS_MXCSR_ABI
+.Lx87_control:
+	.short	ZS_X87_CONTROL_ABI
+	.cfi_endproc
+	.size	zs_switch_call, . - zs_switch_call
+
+/*
  * The outermost function of each new context: r12 the entry function, r13 its
  * argument, as zs_switch_prepare() put them; rbp 0, which ends chains of frame
  * pointers.

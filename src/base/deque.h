@@ -77,24 +77,36 @@ static ZS_ALWAYS_INLINE void *zs_deque_item(struct zs_deque_array *array,
 				    memory_order_relaxed);
 }
 
-/* Owner. 0, or -ENOMEM if it had to grow and could not: nothing was pushed. */
-static ZS_ALWAYS_INLINE int zs_deque_push(struct zs_deque *deque, void *item)
+/* Owner. Room for one more, without growing? */
+static ZS_ALWAYS_INLINE bool zs_deque_has_room(struct zs_deque *deque)
+{
+	return zs_deque_bottom(deque) - deque->top_seen <=
+	       zs_deque_own_array(deque)->mask;
+}
+
+/* Owner, who has seen that there is room. */
+static ZS_ALWAYS_INLINE void zs_deque_put(struct zs_deque *deque, void *item)
 {
 	int64_t bottom = zs_deque_bottom(deque);
 	struct zs_deque_array *array = zs_deque_own_array(deque);
 
-	if (zs_unlikely(bottom - deque->top_seen > array->mask)) {
-		int ret = zs_deque_grow(deque);
-
-		if (ret < 0)
-			return ret;
-		array = zs_deque_own_array(deque);
-	}
 	atomic_store_explicit(&array->items[bottom & array->mask], item,
 			      memory_order_relaxed);
 	/* release: publishes the slot, what it points to, and the array, to
 	 * the load of bottom in zs_deque_steal(). */
 	atomic_store_explicit(&deque->bottom, bottom + 1, memory_order_release);
+}
+
+/* Owner. 0, or -ENOMEM if it had to grow and could not: nothing was pushed. */
+static ZS_ALWAYS_INLINE int zs_deque_push(struct zs_deque *deque, void *item)
+{
+	if (zs_unlikely(!zs_deque_has_room(deque))) {
+		int ret = zs_deque_grow(deque);
+
+		if (ret < 0)
+			return ret;
+	}
+	zs_deque_put(deque, item);
 	return 0;
 }
 
@@ -107,6 +119,19 @@ static ZS_ALWAYS_INLINE void *zs_deque_peek_bottom(struct zs_deque *deque)
 	if (atomic_load_explicit(&deque->top, memory_order_relaxed) >= bottom)
 		return NULL;
 	return zs_deque_item(zs_deque_own_array(deque), bottom - 1);
+}
+
+/* Owner, whom zs_deque_peek_bottom() has shown @item just now. Takes it, unless
+ * a thief was quicker. */
+static ZS_ALWAYS_INLINE bool zs_deque_claim_bottom(struct zs_deque *deque,
+						   const void *item)
+{
+	if (!deque->alone)
+		return zs_deque_take_contended(deque) == item;
+	/* relaxed: there are no thieves; only the dump looks on. */
+	atomic_store_explicit(&deque->bottom, zs_deque_bottom(deque) - 1,
+			      memory_order_relaxed);
+	return true;
 }
 
 /* Owner. The item pushed last, NULL if empty. */

@@ -38,14 +38,20 @@ void zs_slab_fini(struct zs_slab *slab);
  * is out, with a text for zs_explain(-ENOMEM). */
 void *zs_slab_refill(struct zs_slab *slab);
 
-static ZS_ALWAYS_INLINE void *zs_slab_get(struct zs_slab *slab)
+/* Owner, whose free list is not empty. */
+static ZS_ALWAYS_INLINE void *zs_slab_take(struct zs_slab *slab)
 {
 	void *object = slab->free;
 
-	if (zs_unlikely(!object))
-		return zs_slab_refill(slab);
 	slab->free = *(void **)object;
 	return object;
+}
+
+static ZS_ALWAYS_INLINE void *zs_slab_get(struct zs_slab *slab)
+{
+	if (zs_unlikely(!slab->free))
+		return zs_slab_refill(slab);
+	return zs_slab_take(slab);
 }
 
 static ZS_ALWAYS_INLINE void zs_slab_put(struct zs_slab *slab, void *object)

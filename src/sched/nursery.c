@@ -10,8 +10,18 @@
 #include "sched/spawn.h"
 #include "sched/worker.h"
 
-ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
-			      const struct zs_nursery_options *options)
+static ZS_ALWAYS_INLINE void make_nursery(struct zs_nursery *nursery,
+					  struct zs_scope *scope)
+{
+	scope->is_nursery = true;
+	nursery->scope = scope;
+	/* relaxed: this thread is the only writer. */
+	nursery->generation =
+		atomic_load_explicit(&scope->generation, memory_order_relaxed);
+}
+
+static ZS_NOINLINE int open_nursery(struct zs_nursery *nursery,
+				    const struct zs_nursery_options *options)
 {
 	struct zs_task *task = zs_worker_task();
 	int64_t deadline_ns = ZS_NEVER;
@@ -30,31 +40,57 @@ ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
 	scope = zs_scope_open(task, deadline_ns);
 	if (!scope)
 		return -ENOMEM;
-	scope->is_nursery = true;
 	scope->is_pinned = options && options->flags & ZS_NURSERY_PINNED;
-	nursery->scope = scope;
-	/* relaxed: this thread is the only writer. */
-	nursery->generation =
-		atomic_load_explicit(&scope->generation, memory_order_relaxed);
+	make_nursery(nursery, scope);
+	return 0;
+}
+
+ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
+			      const struct zs_nursery_options *options)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker ? worker->current : NULL;
+	struct zs_scope *scope;
+
+	/* All that could call another function is left to open_nursery(), so
+	 * that this one needs no frame. */
+	if (zs_unlikely(!task || !nursery || options || !task->is_linked ||
+			!worker->scopes.free))
+		return open_nursery(nursery, options);
+	scope = zs_slab_take(&worker->scopes);
+	zs_scope_enter(task, scope);
+	make_nursery(nursery, scope);
 	return 0;
 }
 
 /* Where the nursery is this worker's, its handle is checked by a plain look:
  * who closes it runs on this thread. */
-static ZS_ALWAYS_INLINE int spawn_into(struct zs_nursery nursery,
-				       const struct zs_spawn *spawn)
+static bool is_open_here(struct zs_nursery nursery)
+{
+	/* relaxed: this thread is the only writer. */
+	return nursery.scope && nursery.scope->worker == zs_worker_self &&
+	       atomic_load_explicit(&nursery.scope->generation,
+				    memory_order_relaxed) == nursery.generation;
+}
+
+static ZS_NOINLINE int spawn_into(struct zs_nursery nursery,
+				  const struct zs_spawn *spawn)
 {
 	struct zs_scope *scope = nursery.scope;
 
-	if (zs_likely(scope && scope->worker == zs_worker_self)) {
-		/* relaxed: this thread is the only writer. */
-		if (atomic_load_explicit(&scope->generation,
-					 memory_order_relaxed) !=
-		    nursery.generation)
-			return zs_explain_none(-ESTALE);
+	if (is_open_here(nursery))
 		return zs_spawn_here(scope->worker, scope, spawn);
-	}
 	return zs_spawn_remotely(scope, nursery.generation, spawn);
+}
+
+static ZS_NOINLINE int spawn_call(struct zs_nursery nursery, zs_task_fn *fn,
+				  void *arg)
+{
+	const struct zs_spawn spawn = { .fn = fn, .arg = arg };
+
+	if (!fn)
+		return zs_explain_none(-EINVAL);
+	return spawn_into(nursery, &spawn);
 }
 
 ZS_PUBLIC int zs_nursery_spawn(struct zs_nursery nursery, zs_task_fn *fn,
@@ -62,9 +98,12 @@ ZS_PUBLIC int zs_nursery_spawn(struct zs_nursery nursery, zs_task_fn *fn,
 {
 	const struct zs_spawn spawn = { .fn = fn, .arg = arg };
 
-	if (!fn)
-		return zs_explain_none(-EINVAL);
-	return spawn_into(nursery, &spawn);
+	/* All that could call another function is left to spawn_call(), so that
+	 * this one needs no frame. */
+	if (zs_unlikely(!fn || !is_open_here(nursery) ||
+			!zs_spawn_is_plain(nursery.scope)))
+		return spawn_call(nursery, fn, arg);
+	return zs_spawn_plainly(nursery.scope, &spawn);
 }
 
 ZS_PUBLIC int zs_nursery_spawn_copy(struct zs_nursery nursery, zs_task_fn *fn,
@@ -91,12 +130,11 @@ ZS_PUBLIC int zs_nursery_cancel(struct zs_nursery nursery)
 ZS_PUBLIC int zs_nursery_wait(struct zs_nursery nursery)
 {
 	struct zs_task *task = zs_worker_task();
-	int ret;
 
 	if (!task)
 		return zs_explain_none(-EPERM);
-	ret = zs_scope_check_opener(nursery.scope, nursery.generation, task);
-	if (ret < 0)
-		return ret;
-	return zs_scope_close(task, nursery.scope);
+	if (zs_likely(zs_scope_is_opener(nursery.scope, nursery.generation,
+					 task)))
+		return zs_scope_close(task, nursery.scope);
+	return zs_scope_check_opener(nursery.scope, nursery.generation, task);
 }

@@ -18,23 +18,11 @@
 
 /* --- the word --- */
 
-static int64_t balance_of(uint64_t state)
-{
-	return (int64_t)state >> ZS_SCOPE_BALANCE_SHIFT;
-}
-
 static bool is_open_as(uint64_t state, uint64_t generation)
 {
 	return (state & ZS_SCOPE_OPEN) &&
 	       (uint32_t)(state >> ZS_SCOPE_GENERATION_SHIFT) ==
 		       (uint32_t)generation;
-}
-
-/* Without a handle's check, by the scope's own worker or by who knows that it
- * is open. relaxed: whoever acts on it does so by compare-exchange. */
-static ZS_ALWAYS_INLINE uint64_t state_of(const struct zs_scope *scope)
-{
-	return atomic_load_explicit(&scope->state, memory_order_relaxed);
 }
 
 /*
@@ -59,15 +47,9 @@ static bool is_current(struct zs_scope *scope, uint64_t generation)
 	       generation;
 }
 
-static bool can_close(const struct zs_scope *scope, uint64_t state)
-{
-	return balance_of(state) + scope->local == 0 &&
-	       !(state & (ZS_SCOPE_POSTED | ZS_SCOPE_REASON));
-}
-
 static bool has_drifted(uint64_t state)
 {
-	int64_t balance = balance_of(state);
+	int64_t balance = zs_scope_balance(state);
 
 	return !(state & ZS_SCOPE_MERGED) &&
 	       (balance > ZS_SCOPE_DRIFT || balance < -ZS_SCOPE_DRIFT);
@@ -78,13 +60,13 @@ static bool must_tell(uint64_t state)
 {
 	/* Below 0: a task spawned at home since then was counted there. */
 	if (state & ZS_SCOPE_MERGED)
-		return balance_of(state) <= 0;
+		return zs_scope_balance(state) <= 0;
 	return state & ZS_SCOPE_WAITING || has_drifted(state);
 }
 
 static void add_to_balance(struct zs_scope *scope, uint64_t delta)
 {
-	uint64_t old = state_of(scope);
+	uint64_t old = zs_scope_state(scope);
 	uint64_t new;
 
 	/* The message is claimed in the same step: the scope may be closed the
@@ -107,58 +89,26 @@ static void on_deadline(struct zs_timer *timer)
 			ZS_CANCEL_DEADLINE);
 }
 
-static void init(struct zs_scope *scope, struct zs_worker *worker)
+/* Once: a stale handle may be looked at on another thread. */
+static void give_home(struct zs_scope *scope, struct zs_worker *worker)
 {
-	/* Once: a stale handle may be looked at on another thread. */
-	if (!scope->worker)
-		scope->worker = worker;
-	scope->local = 0;
-	scope->is_nursery = false;
-	scope->is_pinned = false;
-	scope->is_merged = false;
-	scope->is_waiting = false;
+	scope->worker = worker;
 	zs_list_init(&scope->children);
-	/* relaxed, all: nobody has a handle yet; giving it away publishes. */
-	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);
-	atomic_store_explicit(&scope->reason, ZS_CANCEL_NONE,
-			      memory_order_relaxed);
-}
-
-static void open_state(struct zs_scope *scope, uint64_t bits)
-{
-	uint64_t generation =
-		atomic_load_explicit(&scope->generation, memory_order_relaxed);
-
-	/* release: publishes the rest to whom a stale handle leads here. */
-	atomic_store_explicit(&scope->state,
-			      (uint64_t)(uint32_t)generation
-					      << ZS_SCOPE_GENERATION_SHIFT |
-				      ZS_SCOPE_OPEN | bits,
-			      memory_order_release);
 }
 
 struct zs_scope *zs_scope_open(struct zs_task *task, int64_t deadline_ns)
 {
 	struct zs_worker *worker = task->worker;
 	struct zs_scope *scope = zs_slab_get(&worker->scopes);
-	int reason;
 
-	if (zs_unlikely(!scope))
+	if (!scope)
 		return NULL;
-	init(scope, worker);
-	scope->opener = task;
-	scope->outer = task->scope;
-	if (zs_unlikely(!task->is_linked))
+	if (!scope->worker)
+		give_home(scope, worker);
+	if (!task->is_linked)
 		zs_scope_link(task);
-	/* relaxed: see zs_scope_error(). */
-	reason = atomic_load_explicit(&scope->outer->reason,
-				      memory_order_relaxed);
-	if (zs_unlikely(reason != ZS_CANCEL_NONE))
-		atomic_store_explicit(&scope->reason, reason,
-				      memory_order_relaxed);
-	open_state(scope, 0);
-	task->scope = scope;
-	if (zs_unlikely(deadline_ns != ZS_NEVER))
+	zs_scope_enter(task, scope);
+	if (deadline_ns != ZS_NEVER)
 		zs_scope_set_deadline(scope, deadline_ns);
 	return scope;
 }
@@ -166,11 +116,11 @@ struct zs_scope *zs_scope_open(struct zs_task *task, int64_t deadline_ns)
 void zs_scope_init_root(struct zs_scope *scope, struct zs_worker *worker)
 {
 	memset(scope, 0, sizeof(*scope));
-	init(scope, worker);
+	give_home(scope, worker);
+	zs_scope_init(scope, ZS_SCOPE_WAITING | ZS_SCOPE_MERGED);
 	scope->is_nursery = true;
 	scope->is_merged = true;
 	scope->is_waiting = true;
-	open_state(scope, ZS_SCOPE_WAITING | ZS_SCOPE_MERGED);
 }
 
 void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns)
@@ -195,7 +145,7 @@ int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
 		return zs_explain_none(-ESTALE);
 	/* relaxed: the opener itself sees what it did; to others it is a no in
 	 * any case. */
-	if (!is_open_as(state_of(scope), generation))
+	if (!is_open_as(zs_scope_state(scope), generation))
 		return zs_explain_none(-ESTALE);
 	if (scope->worker != task->worker || scope->opener != task)
 		return zs_explain_none(-EPERM);
@@ -210,7 +160,7 @@ int zs_scope_reason(struct zs_scope *scope, uint64_t generation)
 		return zs_explain_none(-ESTALE);
 	/* acquire: the second look at the state comes after it. */
 	reason = atomic_load_explicit(&scope->reason, memory_order_acquire);
-	if (!is_open_as(state_of(scope), generation))
+	if (!is_open_as(zs_scope_state(scope), generation))
 		return zs_explain_none(-ESTALE);
 	return reason;
 }
@@ -283,7 +233,7 @@ int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation)
 
 void zs_scope_remove_remotely(struct zs_scope *scope)
 {
-	uint64_t old = state_of(scope);
+	uint64_t old = zs_scope_state(scope);
 	uint64_t new;
 
 	/* In any case the owner is told: a lone worker's does not ask for it,
@@ -298,7 +248,7 @@ void zs_scope_remove_remotely(struct zs_scope *scope)
 
 /* The first error wins, and cancels the others. The root's tasks have nothing
  * to do with each other. */
-static ZS_COLD void fail(struct zs_scope *scope, int result)
+ZS_COLD void zs_scope_fail(struct zs_scope *scope, int result)
 {
 	int none = 0;
 
@@ -314,7 +264,7 @@ static ZS_COLD void fail(struct zs_scope *scope, int result)
 			    ZS_CANCEL_SIBLING_FAILED);
 }
 
-static void on_last(struct zs_scope *scope)
+void zs_scope_on_last(struct zs_scope *scope)
 {
 	if (!scope->opener) {
 		zs_runtime_root_idle(scope->worker->runtime);
@@ -324,24 +274,15 @@ static void on_last(struct zs_scope *scope)
 	zs_task_wake_first(scope->opener);
 }
 
-void zs_scope_task_ended(struct zs_scope *scope, struct zs_worker *worker,
-			 int result)
+void zs_scope_count_off(struct zs_scope *scope)
 {
-	if (zs_unlikely(result < 0))
-		fail(scope, result);
-	if (zs_unlikely(scope->worker != worker || scope->is_merged)) {
-		add_to_balance(scope, -ZS_SCOPE_ONE_TASK);
-		return;
-	}
-	scope->local--;
-	if (scope->is_waiting && can_close(scope, state_of(scope)))
-		on_last(scope);
+	add_to_balance(scope, -ZS_SCOPE_ONE_TASK);
 }
 
 void zs_scope_handle(struct zs_scope *scope)
 {
 	bool merge = scope->is_waiting && !scope->worker->alone;
-	uint64_t old = state_of(scope);
+	uint64_t old = zs_scope_state(scope);
 	uint64_t new;
 	int64_t local;
 
@@ -349,7 +290,7 @@ void zs_scope_handle(struct zs_scope *scope)
 	do {
 		new = old & ~(uint64_t)(ZS_SCOPE_POSTED | ZS_SCOPE_REASON |
 					ZS_SCOPE_MERGED);
-		local = scope->local + balance_of(old);
+		local = scope->local + zs_scope_balance(old);
 		new &= ZS_SCOPE_ONE_TASK - 1;
 		if (merge || !scope->opener) {
 			new |= ZS_SCOPE_MERGED |
@@ -362,30 +303,31 @@ void zs_scope_handle(struct zs_scope *scope)
 	if (old & ZS_SCOPE_REASON)
 		zs_scope_cancel(scope, (old & ZS_SCOPE_REASON) >>
 					       ZS_SCOPE_REASON_SHIFT);
-	if (scope->is_waiting && can_close(scope, state_of(scope)))
-		on_last(scope);
+	if (scope->is_waiting &&
+	    zs_scope_can_close(scope, zs_scope_state(scope)))
+		zs_scope_on_last(scope);
 }
 
 int64_t zs_scope_count(struct zs_scope *scope)
 {
-	return balance_of(state_of(scope)) + scope->local;
+	return zs_scope_balance(zs_scope_state(scope)) + scope->local;
 }
 
 /* --- closing --- */
 
 /* acq_rel: acquires what its tasks did on other workers; releases nothing that
  * anyone needs. False: something is left, or comes. */
-static bool try_close(struct zs_scope *scope)
+static ZS_ALWAYS_INLINE bool try_close(struct zs_scope *scope)
 {
 	uint64_t generation =
 		atomic_load_explicit(&scope->generation, memory_order_relaxed) +
 		1;
 	uint64_t closed = (uint64_t)(uint32_t)generation
 			  << ZS_SCOPE_GENERATION_SHIFT;
-	uint64_t old = state_of(scope);
+	uint64_t old = zs_scope_state(scope);
 
 	do {
-		if (!can_close(scope, old))
+		if (!zs_scope_can_close(scope, old))
 			return false;
 	} while (!change_state(scope, &old, closed));
 	/* relaxed: the word above says that it is closed. */
@@ -410,7 +352,7 @@ static void tell_that_it_waits(struct zs_scope *scope)
 static void describe_closing(const void *object, struct zs_text *text)
 {
 	const struct zs_scope *scope = object;
-	int64_t count = balance_of(state_of(scope)) + scope->local;
+	int64_t count = zs_scope_balance(zs_scope_state(scope)) + scope->local;
 
 	zs_text_add(text, "the end of ");
 	zs_text_add_number(text, count);
@@ -420,38 +362,49 @@ static void describe_closing(const void *object, struct zs_text *text)
 /* The tasks are cancelled, not the wait for them. */
 static const struct zs_wait_type closing = { NULL, describe_closing };
 
-/* The only task that is waited for, if it has not started: it can be switched
- * to. Where there are more, the first of them goes first. */
-static struct zs_task *take_child(struct zs_worker *worker,
-				  const struct zs_scope *scope)
+/* The only task that is waited for, if it has not started: it can be called.
+ * Where there are more, the first of them goes first. Who calls one after the
+ * other for ever lets others run when the turn's budget is spent. */
+static ZS_ALWAYS_INLINE struct zs_task *take_child(struct zs_worker *worker,
+						   const struct zs_scope *scope)
 {
-	struct zs_task *task = zs_deque_peek_bottom(&worker->unstarted);
+	struct zs_task *task;
 
+	if (scope->local != 1 || worker->budget == 0 || worker->is_starved)
+		return NULL;
+	task = zs_deque_peek_bottom(&worker->unstarted);
 	/* It is read before it is ours: a thief may have it. Its memory is
 	 * there, and its nursery is no other while it waits to be started. A
 	 * count that others have changed is a hint only, and good enough. */
-	if (!task || worker->is_starved || task->nursery != scope ||
-	    scope->local != 1)
+	if (!task || task->nursery != scope)
 		return NULL;
-	return zs_deque_take_bottom(&worker->unstarted);
+	return zs_deque_claim_bottom(&worker->unstarted, task) ? task : NULL;
 }
 
-static void wait_for_tasks(struct zs_worker *worker, struct zs_scope *scope)
+static ZS_NOINLINE void park_until_closed(struct zs_worker *worker,
+					  struct zs_scope *scope)
+{
+	while (!try_close(scope)) {
+		scope->is_waiting = true;
+		if (worker->alone || (zs_scope_state(scope) & ZS_SCOPE_WAITING))
+			zs_task_park(worker, &closing, scope);
+		else
+			tell_that_it_waits(scope);
+	}
+}
+
+static ZS_ALWAYS_INLINE void wait_for_tasks(struct zs_worker *worker,
+					    struct zs_scope *scope)
 {
 	struct zs_task *child;
 
-	while (!try_close(scope)) {
-		scope->is_waiting = true;
-		if (!worker->alone && !(state_of(scope) & ZS_SCOPE_WAITING)) {
-			tell_that_it_waits(scope);
-			continue;
-		}
+	if (scope->local != 0) {
 		child = take_child(worker, scope);
 		if (child)
-			zs_task_park_for(worker, &closing, scope, child);
-		else
-			zs_task_park(worker, &closing, scope);
+			zs_task_call(worker, &closing, scope, child);
 	}
+	if (zs_unlikely(!try_close(scope)))
+		park_until_closed(worker, scope);
 }
 
 int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
@@ -460,19 +413,19 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 	int reason, error, ret;
 
 	ZS_ASSERT(task->scope == scope);
-	ZS_ASSERT(scope->opener == task);
 	wait_for_tasks(worker, scope);
-	zs_wheel_cancel(&worker->wheel, &scope->deadline);
+	if (zs_unlikely(zs_timer_armed(&scope->deadline)))
+		zs_wheel_cancel(&worker->wheel, &scope->deadline);
 	task->scope = scope->outer;
+	zs_slab_put(&worker->scopes, scope);
 	/* relaxed: ours, and the tasks' errors were acquired in closing. */
 	reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
+	if (zs_likely(reason == ZS_CANCEL_NONE))
+		return 0;
 	ret = zs_scope_error_of(reason);
 	/* The sibling that failed may be one of an outer nursery. */
 	error = atomic_load_explicit(&scope->error, memory_order_relaxed);
-	if (reason == ZS_CANCEL_SIBLING_FAILED && error < 0)
-		ret = error;
-	zs_slab_put(&worker->scopes, scope);
-	return ret;
+	return reason == ZS_CANCEL_SIBLING_FAILED && error < 0 ? error : ret;
 }
 
 static void report_left_open(const struct zs_task *task,

@@ -70,7 +70,8 @@ struct zs_scope {
 	/* The first error of a task, 0 if there is none; any thread. */
 	_Atomic int error;
 
-	/* The worker's own. */
+	/* The worker's own. Closed, it is as zs_scope_open() needs it: without
+	 * children, its deadline not armed. */
 	struct zs_task *opener; /* NULL: the root */
 	struct zs_scope *outer; /* in the opener's chain, NULL: the root */
 	int64_t local;
@@ -84,6 +85,25 @@ struct zs_scope {
 	/* Linked tasks, of any worker; under worker->children_lock. */
 	struct zs_list children;
 };
+
+/* Without a handle's check, by the scope's own worker or by who knows that it
+ * is open. relaxed: whoever acts on it does so by compare-exchange. */
+static ZS_ALWAYS_INLINE uint64_t zs_scope_state(const struct zs_scope *scope)
+{
+	return atomic_load_explicit(&scope->state, memory_order_relaxed);
+}
+
+static ZS_ALWAYS_INLINE int64_t zs_scope_balance(uint64_t state)
+{
+	return (int64_t)state >> ZS_SCOPE_BALANCE_SHIFT;
+}
+
+static ZS_ALWAYS_INLINE bool zs_scope_can_close(const struct zs_scope *scope,
+						uint64_t state)
+{
+	return zs_scope_balance(state) + scope->local == 0 &&
+	       !(state & (ZS_SCOPE_POSTED | ZS_SCOPE_REASON));
+}
 
 /* 0, -ECANCELED or -ETIMEDOUT. */
 static ZS_ALWAYS_INLINE int zs_scope_error_of(int reason)
@@ -103,6 +123,45 @@ static ZS_ALWAYS_INLINE int zs_scope_error(struct zs_scope *scope)
 		atomic_load_explicit(&scope->reason, memory_order_relaxed));
 }
 
+/* Opens @scope, whose children and worker are set. */
+static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
+					   uint64_t bits)
+{
+	scope->local = 0;
+	scope->is_nursery = false;
+	scope->is_pinned = false;
+	scope->is_merged = false;
+	scope->is_waiting = false;
+	/* relaxed, all: nobody has a handle yet; giving it away publishes. */
+	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);
+	atomic_store_explicit(&scope->reason, ZS_CANCEL_NONE,
+			      memory_order_relaxed);
+	/* release: publishes the rest to whom a stale handle leads here. Closed,
+	 * it holds the generation, and nobody changes it. */
+	atomic_store_explicit(&scope->state,
+			      zs_scope_state(scope) | ZS_SCOPE_OPEN | bits,
+			      memory_order_release);
+}
+
+/* @task, which runs and is linked, opens @scope, which its worker has got from
+ * its slab and used before. */
+static ZS_ALWAYS_INLINE void zs_scope_enter(struct zs_task *task,
+					    struct zs_scope *scope)
+{
+	struct zs_scope *outer = task->scope;
+	int reason;
+
+	zs_scope_init(scope, 0);
+	scope->opener = task;
+	scope->outer = outer;
+	/* relaxed: see zs_scope_error(). */
+	reason = atomic_load_explicit(&outer->reason, memory_order_relaxed);
+	if (zs_unlikely(reason != ZS_CANCEL_NONE))
+		atomic_store_explicit(&scope->reason, reason,
+				      memory_order_relaxed);
+	task->scope = scope;
+}
+
 /* Opens one inside the innermost scope of @task, which runs, and enters it.
  * NULL, explained, if there is no memory. */
 struct zs_scope *zs_scope_open(struct zs_task *task, int64_t deadline_ns);
@@ -116,6 +175,19 @@ bool zs_scope_close_root(struct zs_scope *scope);
  * (@task did not open it) or -EBUSY (a scope opened inside it is open). */
 int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
 			  const struct zs_task *task);
+
+/* The same in short: would it be 0? */
+static ZS_ALWAYS_INLINE bool zs_scope_is_opener(struct zs_scope *scope,
+						uint64_t generation,
+						const struct zs_task *task)
+{
+	/* relaxed: a task's innermost scope is open, and if the task opened it
+	 * no other thread writes this. */
+	return task->scope == scope && scope->opener == task &&
+	       atomic_load_explicit(&scope->generation, memory_order_relaxed) ==
+		       generation;
+}
+
 /* Any thread. An enum zs_cancel_reason, or -ESTALE. */
 int zs_scope_reason(struct zs_scope *scope, uint64_t generation);
 
@@ -138,9 +210,28 @@ void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns);
 /* A task is about to be spawned into it by a thread that is not its worker's.
  * 0, -ESTALE or -ECANCELED. */
 int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation);
-/* Any thread. A task of it has ended with @result. */
-void zs_scope_task_ended(struct zs_scope *scope, struct zs_worker *worker,
-			 int result);
+/* The cold sides of zs_scope_task_ended(). */
+void zs_scope_fail(struct zs_scope *scope, int result);
+void zs_scope_count_off(struct zs_scope *scope);
+void zs_scope_on_last(struct zs_scope *scope);
+
+/* Any thread. A task of it has ended on @worker with @result. */
+static ZS_ALWAYS_INLINE void zs_scope_task_ended(struct zs_scope *scope,
+						 const struct zs_worker *worker,
+						 int result)
+{
+	if (zs_unlikely(result < 0))
+		zs_scope_fail(scope, result);
+	if (zs_unlikely(scope->worker != worker || scope->is_merged)) {
+		zs_scope_count_off(scope);
+		return;
+	}
+	scope->local--;
+	if (scope->is_waiting &&
+	    zs_scope_can_close(scope, zs_scope_state(scope)))
+		zs_scope_on_last(scope);
+}
+
 /* Any thread: that zs_scope_add_remotely() was for nothing. */
 void zs_scope_remove_remotely(struct zs_scope *scope);
 

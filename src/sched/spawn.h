@@ -61,6 +61,19 @@ static ZS_ALWAYS_INLINE void zs_task_fill(struct zs_task *task,
 	task->arg = task->copy;
 }
 
+/* Makes a task of @task, which is @worker's and free. */
+static ZS_ALWAYS_INLINE void zs_task_make(struct zs_worker *worker,
+					  struct zs_task *task,
+					  struct zs_scope *scope,
+					  const struct zs_spawn *spawn)
+{
+	worker->credits--;
+	task->owner = worker;
+	task->id = worker->next_task_id;
+	worker->next_task_id += worker->task_id_step;
+	zs_task_fill(task, scope, spawn);
+}
+
 /* On @worker's thread. NULL, with the reason in *error. */
 static ZS_ALWAYS_INLINE struct zs_task *
 zs_task_create(struct zs_worker *worker, struct zs_scope *scope,
@@ -78,11 +91,7 @@ zs_task_create(struct zs_worker *worker, struct zs_scope *scope,
 		*error = -ENOMEM;
 		return NULL;
 	}
-	worker->credits--;
-	task->owner = worker;
-	task->id = worker->next_task_id;
-	worker->next_task_id += worker->task_id_step;
-	zs_task_fill(task, scope, spawn);
+	zs_task_make(worker, task, scope, spawn);
 	return task;
 }
 
@@ -116,6 +125,34 @@ static ZS_ALWAYS_INLINE int zs_task_place(struct zs_worker *worker,
 	else
 		zs_task_free(worker, task);
 	return ret;
+}
+
+/* The scope's worker, which it is open on. Is a spawn into it without trouble:
+ * nothing forbids it, and nothing that it takes has to be got first? */
+static ZS_ALWAYS_INLINE bool zs_spawn_is_plain(const struct zs_scope *scope)
+{
+	struct zs_worker *worker = scope->worker;
+
+	/* relaxed: its only writer is this thread. */
+	return atomic_load_explicit(&scope->reason, memory_order_relaxed) ==
+		       ZS_CANCEL_NONE &&
+	       !scope->is_pinned && !worker->is_starved &&
+	       worker->credits > 0 && worker->tasks.free &&
+	       zs_deque_has_room(&worker->unstarted);
+}
+
+/* The same, where it is. 0. */
+static ZS_ALWAYS_INLINE int zs_spawn_plainly(struct zs_scope *scope,
+					     const struct zs_spawn *spawn)
+{
+	struct zs_worker *worker = scope->worker;
+	struct zs_task *task = zs_slab_take(&worker->tasks);
+
+	zs_task_make(worker, task, scope, spawn);
+	zs_deque_put(&worker->unstarted, task);
+	ZS_COUNT(worker->counters.spawned, 1);
+	scope->local++;
+	return zs_likely(worker->alone) ? 0 : zs_worker_after_push(worker, 0);
 }
 
 /* The scope's worker: into an open scope of its own. 0, -ECANCELED, -EAGAIN or

@@ -62,8 +62,9 @@ static ZS_ALWAYS_INLINE void begin(struct zs_worker *worker,
 	ZS_COUNT(worker->counters.started, 1);
 }
 
-/* False if there is no memory for a stack; then @task is kept for later. */
-static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
+/* NULL if there is no memory for one; then @task is kept for later. */
+static ZS_ALWAYS_INLINE struct zs_stack *take_stack(struct zs_worker *worker,
+						    struct zs_task *task)
 {
 	struct zs_stack *stack = zs_stack_get(&worker->stacks);
 
@@ -71,10 +72,19 @@ static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
 		worker->is_starved = true;
 		worker->starved_until_ns = zs_clock_ns() + ZS_STARVED_NS;
 		zs_worker_keep_first(worker, task);
-		return false;
+		return NULL;
 	}
 	zs_sanitize_stack_create(stack);
 	zs_sanitize_stack_reuse(stack);
+	return stack;
+}
+
+static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
+{
+	struct zs_stack *stack = take_stack(worker, task);
+
+	if (zs_unlikely(!stack))
+		return false;
 	task->sp = zs_switch_prepare(stack->top, task_main, NULL);
 	begin(worker, task, stack);
 	return true;
@@ -134,23 +144,6 @@ void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
 
 	set_wait(worker, type, waits_on);
 	switch_to(worker, &task->sp, choose_runnable(worker));
-}
-
-void zs_task_park_for(struct zs_worker *worker, const struct zs_wait_type *type,
-		      const void *waits_on, struct zs_task *child)
-{
-	struct zs_task *task = worker->current;
-
-	set_wait(worker, type, waits_on);
-	if (worker->budget == 0) {
-		zs_worker_keep_first(worker, child);
-		child = NULL;
-	} else if (begin_on_new_stack(worker, child)) {
-		worker->budget--;
-	} else {
-		child = choose_runnable(worker);
-	}
-	switch_to(worker, &task->sp, child);
 }
 
 void zs_task_wake(struct zs_task *task)
@@ -255,6 +248,45 @@ static void task_main(void *unused)
 	/* It is ours until the switch: this thread is the only user. */
 	zs_stack_put(&worker->stacks, stack);
 	leave_stack(worker, task);
+}
+
+/* The outermost function of a stack that a task is called on. */
+static void called_main(void)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker->current;
+
+	zs_sanitize_after_switch(NULL);
+	end(worker, task, task->fn(task->arg));
+}
+
+void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
+		  const void *waits_on, struct zs_task *child)
+{
+	struct zs_task *task = worker->current;
+	struct zs_stack *stack = take_stack(worker, child);
+	struct zs_sanitize_context there, here;
+	int saved_errno;
+	void *fake = NULL;
+
+	if (zs_unlikely(!stack))
+		return;
+	saved_errno = *worker->errno_place;
+	there = zs_sanitize_stack_context(stack);
+	here = zs_sanitize_stack_context(task->stack);
+	set_wait(worker, type, waits_on);
+	begin(worker, child, stack);
+	worker->budget--;
+	worker->current = child;
+	zs_sanitize_before_switch(&fake, &there);
+	zs_switch_call(&task->sp, stack->top, called_main);
+	zs_sanitize_before_switch(NULL, &here);
+	zs_sanitize_after_switch(fake);
+	worker->current = task;
+	task->wait = NULL;
+	worker->is_starved = false;
+	zs_stack_put(&worker->stacks, stack);
+	*worker->errno_place = saved_errno;
 }
 
 void zs_task_run_some(struct zs_worker *worker)

@@ -44,24 +44,18 @@ struct zs_wait_type {
 
 /*
  * One a task, from the slab of the worker that spawned it (of the runtime, if a
- * foreign thread did).
+ * foreign thread did). Ordered so that a task which neither parks nor opens a
+ * scope touches the first two cache lines only.
  */
 struct zs_task {
-	struct zs_task *next;	/* in a queue; the slab's while it is free */
-	void *sp;		/* while it does not run */
-	struct zs_stack *stack; /* NULL until it starts */
-	struct zs_scope *scope; /* innermost */
-	const struct zs_wait_type *wait; /* NULL unless it is parked */
-	const void *waits_on;		 /* the wait type's business */
+	struct zs_task *next;	  /* in a queue; the slab's while it is free */
+	struct zs_stack *stack;	  /* NULL until it starts */
+	struct zs_scope *scope;	  /* innermost */
+	struct zs_scope *nursery; /* what it was spawned into; never NULL */
 	zs_task_fn *fn;
 	void *arg;
-
-	struct zs_worker *worker;  /* where it started */
-	struct zs_scope *nursery;  /* what it was spawned into; never NULL */
-	struct zs_list siblings;   /* in the nursery's list, once linked */
-	struct zs_task *to_cancel; /* links those that a cancel has to visit */
-	uint64_t id;
-	uint8_t state; /* enum zs_task_state */
+	const struct zs_wait_type *wait; /* NULL unless it is parked */
+	uint8_t state;			 /* enum zs_task_state */
 	/* Cancelling the nursery finds it. Tasks that neither park nor open a
 	 * scope never need to be found. */
 	bool is_linked;
@@ -70,10 +64,17 @@ struct zs_task {
 	_Atomic bool cancel_posted;
 	int32_t wake_result; /* of a wait that has one, by who ended it */
 
-	struct zs_message message; /* that it has arrived, or to cancel it */
-	struct zs_worker *owner;   /* of its memory; NULL: the runtime */
-	int64_t parked_ns;	   /* since when, at the resolution of turns */
+	struct zs_worker *worker; /* where it started */
+	struct zs_worker *owner;  /* of its memory; NULL: the runtime */
+	uint64_t id;
+	void *sp;	      /* while it does not run */
+	const void *waits_on; /* the wait type's business */
 	char name[ZS_TASK_NAME_MAX + 1];
+
+	struct zs_list siblings;   /* in the nursery's list, once linked */
+	struct zs_task *to_cancel; /* links those that a cancel has to visit */
+	struct zs_message message; /* that it has arrived, or to cancel it */
+	int64_t parked_ns;	   /* since when, at the resolution of turns */
 
 	_Alignas(16) unsigned char copy[ZS_SPAWN_COPY_MAX];
 };
@@ -125,10 +126,12 @@ zs_task_queue_pop(struct zs_task_queue *queue)
 void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
 		  const void *waits_on);
 
-/* As above, and if @child, an unstarted task of this worker, is not NULL it
- * runs first. */
-void zs_task_park_for(struct zs_worker *worker, const struct zs_wait_type *type,
-		      const void *waits_on, struct zs_task *child);
+/* The running task, which is @worker's, is parked until @child, an unstarted
+ * task of this worker, has ended; that is all that ends the wait. @child runs at
+ * once, on a stack of its own, as if it were called. Where no stack can be had
+ * it is kept for later, and this returns at once. */
+void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
+		  const void *waits_on, struct zs_task *child);
 
 /* Worker's thread. @task goes on after those that are ready already. */
 void zs_task_wake(struct zs_task *task);

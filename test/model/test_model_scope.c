@@ -21,7 +21,6 @@ static struct zs_worker *selves[MODEL_MAX_THREADS];
 
 static void post(struct zs_worker *worker, struct zs_message *message);
 static void park(void);
-static void park_for(const struct zs_task *child);
 static void wake(const struct zs_task *task);
 static void cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
 
@@ -31,7 +30,7 @@ static void cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
 #define zs_worker_self (selves[model_thread()])
 #define zs_worker_post(worker, message, kind) post(worker, message)
 #define zs_task_park(worker, type, waits_on) park()
-#define zs_task_park_for(worker, type, waits_on, child) park_for(child)
+#define zs_task_call(worker, type, waits_on, child) model_assert(!(child))
 #define zs_task_wake_first(task) wake(task)
 #define zs_deque_peek_bottom(deque) ((struct zs_task *)NULL)
 #define zs_deque_take_bottom(deque) ((struct zs_task *)NULL)
@@ -110,13 +109,6 @@ static void park(void)
 		model_await_pointer(&workers[0].mailbox.top);
 		handle_messages();
 	}
-}
-
-/* Nothing is left unstarted at home. */
-static void park_for(const struct zs_task *child)
-{
-	model_assert(!child);
-	park();
 }
 
 /* A nursery with @number tasks, spawned at home. */
