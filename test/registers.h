@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Callee-saved registers, for the tests of switches: filled, and looked at again
- * after what is to keep them. */
+/* Callee-saved registers, for the tests of switches: filled, and looked at
+ * again after what is to keep them. */
 #ifndef ZS_TEST_REGISTERS_H
 #define ZS_TEST_REGISTERS_H
 

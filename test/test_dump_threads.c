@@ -266,7 +266,7 @@ static const struct zs_wait_type at_gate = { leave_gate, pass_gate };
 static int park_at_gate(void *arg)
 {
 	zs_scope_link(zs_self());
-	zs_task_park(zs_worker_self, &at_gate, arg);
+	zs_task_park(&at_gate, arg);
 	return 0;
 }
 

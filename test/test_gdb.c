@@ -311,7 +311,7 @@ static void expect_backtraces(const char *text)
 static void expect_workers(const char *text)
 {
 	expect(text, "\nWORKER  THREAD");
-	expect(text, "  runs task 9  1      1            5      1    1\n");
+	expect(text, "  runs task 9  1      1            5      0    1\n");
 }
 
 static void expect_all(const char *text)

@@ -119,64 +119,6 @@ START_TEST(describe_names_op_and_fd)
 }
 END_TEST
 
-START_TEST(list_keeps_the_order)
-{
-	struct zs_op ops[3];
-	struct zs_op_list list;
-	int i;
-
-	zs_op_list_init(&list);
-	ck_assert_ptr_null(zs_op_list_pop(&list));
-	for (i = 0; i < 3; i++)
-		zs_op_list_append(&list, &ops[i]);
-	for (i = 0; i < 3; i++)
-		ck_assert_ptr_eq(zs_op_list_pop(&list), &ops[i]);
-	ck_assert_ptr_null(zs_op_list_pop(&list));
-	zs_op_list_append(&list, &ops[1]);
-	ck_assert_ptr_eq(zs_op_list_pop(&list), &ops[1]);
-}
-END_TEST
-
-/* First, middle, last, and one that is not there; then the list still takes
- * ops at its end. */
-START_TEST(list_remove_leaves_the_others)
-{
-	struct zs_op ops[4];
-	struct zs_op_list list;
-	int victim, i;
-
-	for (victim = 0; victim < 3; victim++) {
-		zs_op_list_init(&list);
-		for (i = 0; i < 3; i++)
-			zs_op_list_append(&list, &ops[i]);
-		ck_assert(!zs_op_list_remove(&list, &ops[3]));
-		ck_assert(zs_op_list_remove(&list, &ops[victim]));
-		ck_assert(!zs_op_list_remove(&list, &ops[victim]));
-		zs_op_list_append(&list, &ops[3]);
-		for (i = 0; i < 4; i++)
-			if (i != victim)
-				ck_assert_ptr_eq(zs_op_list_pop(&list),
-						 &ops[i]);
-		ck_assert_ptr_null(zs_op_list_pop(&list));
-	}
-}
-END_TEST
-
-START_TEST(list_remove_of_the_only_one_empties_it)
-{
-	struct zs_op op;
-	struct zs_op_list list;
-
-	zs_op_list_init(&list);
-	ck_assert(!zs_op_list_remove(&list, &op));
-	zs_op_list_append(&list, &op);
-	ck_assert(zs_op_list_remove(&list, &op));
-	ck_assert_ptr_null(list.first);
-	zs_op_list_append(&list, &op);
-	ck_assert_ptr_eq(zs_op_list_pop(&list), &op);
-}
-END_TEST
-
 /* --- the plain calls --- */
 
 static int open_temporary(char *path)
@@ -302,9 +244,6 @@ int main(void)
 	tcase_add_test(tests, names_and_opcodes_belong_together);
 	tcase_add_test(tests, ops_are_aligned);
 	tcase_add_test(tests, describe_names_op_and_fd);
-	tcase_add_test(tests, list_keeps_the_order);
-	tcase_add_test(tests, list_remove_leaves_the_others);
-	tcase_add_test(tests, list_remove_of_the_only_one_empties_it);
 	tcase_add_test(tests, file_calls_do_what_the_ring_would);
 	tcase_add_test(tests, calls_do_not_wait_for_a_peer);
 	tcase_add_test(tests, socket_calls_do_what_the_ring_would);

@@ -106,7 +106,7 @@ static const struct zs_wait_type indescribable = { NULL, fail_to_describe };
 
 static int park_indescribably(void *arg)
 {
-	zs_task_park(zs_worker_self, &indescribable, zs_self());
+	zs_task_park(&indescribable, zs_self());
 	return arg != NULL;
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The call on another stack (arch/), without a scheduler: each test calls from
- * its own stack, "outside", onto one that it has mapped, and may leave that by a
- * switch.
+ * its own stack, "outside", onto one that it has mapped, and may leave that by
+ * a switch.
  */
 #include "switch.h"
 

@@ -19,7 +19,7 @@ enum { DEPTH = 16, ONE_MS = 1000000 };
 
 START_TEST(nop_completes)
 {
-	struct zs_op op = { .code = ZS_OP_NOP, .owner = &op };
+	struct zs_op op = { .code = ZS_OP_NOP, .link.item = &op };
 
 	if (!open_engine(__func__, DEPTH))
 		return;
@@ -27,7 +27,7 @@ START_TEST(nop_completes)
 	ck_assert_ptr_eq(reap_one(), &op);
 	ck_assert_int_eq(op.result, 0);
 	ck_assert_int_eq(op.state, ZS_OP_DONE);
-	ck_assert_ptr_eq(op.owner, &op);
+	ck_assert_ptr_eq(op.link.item, &op);
 	close_engine();
 }
 END_TEST
@@ -69,7 +69,7 @@ START_TEST(a_batch_costs_one_enter)
 	ck_assert_int_eq(play.nr_enters, 1);
 	ck_assert_int_eq(play.nr_submitted, DEPTH);
 	for (i = 0; i < DEPTH; i++)
-		ck_assert_ptr_eq(zs_op_list_pop(&done), &ops[i]);
+		ck_assert_ptr_eq(zs_queue_pop(&done), &ops[i].link);
 	/* Nothing to do: no system call. */
 	engine->ops->reap(engine, &done, 0);
 	ck_assert_int_eq(play.nr_enters, 1);
@@ -151,7 +151,7 @@ START_TEST(ready_sees_what_others_completed)
 		;
 	play.nr_enters = 0;
 	engine->ops->reap(engine, &done, INT64_MAX);
-	ck_assert_ptr_eq(zs_op_list_pop(&done), &op);
+	ck_assert_ptr_eq(zs_queue_pop(&done), &op.link);
 	ck_assert_int_eq(byte, 'x');
 	ck_assert_int_le(play.nr_enters, 1);
 	close_engine();
@@ -418,7 +418,7 @@ START_TEST(a_wake_between_polls_is_not_lost)
 	submit(&op);
 	engine->ops->reap(engine, &done, 0);
 	engine->ops->reap(engine, &done, 0);
-	ck_assert_ptr_eq(zs_op_list_pop(&done), &op);
+	ck_assert_ptr_eq(zs_queue_pop(&done), &op.link);
 	engine->ops->reap(engine, &done, INT64_MAX);
 	/* And for that one only. */
 	ck_assert_int_ge(wait_of(ONE_MS), ONE_MS);

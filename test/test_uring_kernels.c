@@ -163,7 +163,7 @@ START_TEST(what_has_no_call_is_not_supported)
 	if (!probe_or_skip(__func__, &kernel))
 		return;
 	kernel.ops[ZS_URING_OP_RECV] = false;
-	zs_op_list_init(&done);
+	zs_queue_init(&done);
 	ck_assert_int_eq(zs_engine_create(&engine, ZS_MODEL_GREEN_THREADS,
 					  &kernel, 2),
 			 0);
@@ -235,7 +235,7 @@ START_TEST(scarce_locked_memory_makes_the_queue_smaller)
 
 	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__))
 		return;
-	zs_op_list_init(&done);
+	zs_queue_init(&done);
 	limit(RLIMIT_MEMLOCK, 64 << 10);
 	ck_assert_int_eq(zs_engine_create(&engine, ZS_MODEL_GREEN_THREADS,
 					  &kernel, 4096),

@@ -11,7 +11,7 @@
 
 static struct zs_kernel kernel;
 static struct zs_engine *engine;
-static struct zs_op_list done;
+static struct zs_queue done;
 
 /* Not started yet. False, and a line, where none is to be had. */
 static inline bool make_engine(const char *test, uint32_t depth)
@@ -22,7 +22,7 @@ static inline bool make_engine(const char *test, uint32_t depth)
 					  &kernel, depth),
 			 0);
 	ck_assert_uint_eq(engine->queue_depth, depth);
-	zs_op_list_init(&done);
+	zs_queue_init(&done);
 	return true;
 }
 
@@ -51,6 +51,7 @@ static inline void close_engine(void)
 
 static inline void submit(struct zs_op *op)
 {
+	zs_op_renew(op);
 	engine->ops->submit(engine, op);
 }
 
@@ -66,7 +67,7 @@ static inline struct zs_op *reap_one(void)
 
 	while (!done.first)
 		engine->ops->reap(engine, &done, INT64_MAX);
-	op = zs_op_list_pop(&done);
+	op = zs_op_of(zs_queue_pop(&done));
 	ck_assert_int_eq(op->state, ZS_OP_DONE);
 	return op;
 }
@@ -84,7 +85,7 @@ static inline int count_done(void)
 {
 	int nr = 0;
 
-	while (zs_op_list_pop(&done))
+	while (zs_queue_pop(&done))
 		nr++;
 	return nr;
 }

@@ -41,6 +41,8 @@ LAYOUTS = {
 
 # OBJECT_ALIGNMENT of src/mem/slab.c: the objects follow a chunk's header there.
 FIRST_OBJECT = 64
+# ZS_OP_DONE of src/engine/op.h.
+OP_DONE = 2
 
 
 # --- the process ---
@@ -51,6 +53,12 @@ def has_code_of_zsync():
     except gdb.error:
         return False
     return True
+
+
+def linked(item):
+    while int(item) != 0:
+        yield item
+        item = item["next"]
 
 
 def runtimes():
@@ -72,11 +80,9 @@ def runtimes():
             " has loaded by now.")
     found = False
     for symbol in lists:
-        runtime = symbol.value()
-        while int(runtime) != 0:
+        for runtime in linked(symbol.value()):
             found = True
             yield runtime.dereference()
-            runtime = runtime["next"]
     if not found:
         raise gdb.GdbError("There is no runtime: none has been made yet, or"
                            " all have been destroyed.")
@@ -90,14 +96,12 @@ def objects(slab):
     """(address, bytes) of all that have ever been handed out, in use or not.
     Read by the chunk, since there may be a million."""
     size = int(slab["object_size"])
-    chunk = slab["chunks"]
-    while int(chunk) != 0:
+    for chunk in linked(slab["chunks"]):
         first, number = int(chunk) + FIRST_OBJECT, int(chunk["carved"])
         memory = gdb.selected_inferior().read_memory(first, number * size)
         memory = memory.tobytes()
         for at in range(0, number * size, size):
             yield first + at, memory[at:at + size]
-        chunk = chunk["next"]
 
 
 def values_of(enum):
@@ -134,7 +138,7 @@ def describe_op(task):
     text = kind["name"].string()
     if kind["names_fd"]:
         text += " fd %d" % int(op["fd"])
-    return text
+    return text + (", done" if int(op["state"]) == OP_DONE else "")
 
 
 def describe_sleep(task):
@@ -573,7 +577,8 @@ ALIVE counts the tasks that started there, OPS what they have in the kernel."""
         unstarted = worker["unstarted"]
         return tuple(str(cell) for cell in (
             int(worker["index"]), "LWP %d" % int(worker["thread_id"]), state,
-            int(worker["num_ready"]),
+            sum(1 for first in (worker["round"], worker["ready"]["first"])
+                for _ in linked(first)),
             max(int(unstarted["bottom"]) - int(unstarted["top"]), 0),
             int(counters["started"]) - int(counters["ended"]),
             int(ops["submitted"]) - int(ops["completed"]),

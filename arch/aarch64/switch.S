@@ -84,9 +84,9 @@ zs_switch_frames:
 
 /*
  * A call on another stack: C's, with x0 save_sp, x1 stack_top, x2 entry. The
- * caller's frame is that of a switch, so that whoever walks stacks need not know
- * of calls. Only x19, which says where it is, x29 and x30 are loaded from it
- * again: entry, a function like any other, keeps the rest.
+ * caller's frame is that of a switch, so that whoever walks stacks need not
+ * know of calls. Only x19, which says where it is, x29 and x30 are loaded from
+ * it again: entry, a function like any other, keeps the rest.
  */
 	.globl	zs_switch_call
 	.hidden	zs_switch_call

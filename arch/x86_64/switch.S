@@ -86,9 +86,9 @@ zs_switch_frames:
 
 /*
  * A call on another stack: C's, with rdi save_sp, rsi stack_top, rdx entry. The
- * caller's frame is that of a switch, so that whoever walks stacks need not know
- * of calls. Only rbx, which says where it is, and rbp are loaded from it again:
- * entry, a function like any other, keeps the rest.
+ * caller's frame is that of a switch, so that whoever walks stacks need not
+ * know of calls. Only rbx, which says where it is, and rbp are loaded from it
+ * again: entry, a function like any other, keeps the rest.
  */
 	.globl	zs_switch_call
 	.hidden	zs_switch_call

@@ -34,10 +34,10 @@ struct zs_worker_stats {
 	uint64_t turns;	       /* of its loop */
 	uint64_t timers_started;
 	uint64_t timers_fired;
-	uint64_t cancels; /* parked calls asked to end early */
-	uint64_t ops_submitted;
+	uint64_t cancels;	/* parked calls asked to end early */
+	uint64_t ops_submitted; /* handed to the kernel, once a turn */
 	uint64_t ops_completed;
-	uint64_t ops_in_flight; /* gauge */
+	uint64_t ops_in_flight; /* gauge: with the kernel */
 	uint64_t ops_deferred;	/* submissions that had to wait for room */
 	uint64_t enters;	/* system calls on the ring */
 	uint64_t cq_overflows;	/* times the kernel had to keep completions */

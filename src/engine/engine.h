@@ -21,7 +21,7 @@ struct zs_engine;
 
 /* Counted by the engine on the worker's thread, read by anyone (relaxed). */
 struct zs_engine_counters {
-	_Atomic uint64_t submitted;    /* ops */
+	_Atomic uint64_t submitted;    /* ops handed over */
 	_Atomic uint64_t completed;    /* ops, once they were reaped */
 	_Atomic uint64_t deferred;     /* ops and cancels that found no room */
 	_Atomic uint64_t enters;       /* system calls */
@@ -45,7 +45,7 @@ struct zs_engine_ops {
 	 * without limit) if nothing is done; appends what is done to @done. May
 	 * return early with nothing: a signal, a wake, a kernel without memory
 	 * for more requests. */
-	void (*reap)(struct zs_engine *engine, struct zs_op_list *done,
+	void (*reap)(struct zs_engine *engine, struct zs_queue *done,
 		     int64_t wait_ns);
 	/* Would reap() find something? No system call. */
 	bool (*ready)(struct zs_engine *engine);

@@ -173,18 +173,3 @@ void zs_op_describe(const struct zs_op *op, struct zs_text *text)
 	zs_text_add(text, " fd ");
 	zs_text_add_number(text, op->fd);
 }
-
-bool zs_op_list_remove(struct zs_op_list *list, struct zs_op *op)
-{
-	struct zs_op **link;
-
-	for (link = &list->first; *link; link = &(*link)->next) {
-		if (*link != op)
-			continue;
-		*link = op->next;
-		if (!*link)
-			list->last = link;
-		return true;
-	}
-	return false;
-}

@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/compiler.h"
+#include "base/queue.h"
 #include "base/text.h"
 
 enum zs_op_code {
@@ -40,34 +42,49 @@ enum zs_op_code {
 };
 
 enum zs_op_state {
-	ZS_OP_IDLE,
-	ZS_OP_DEFERRED,	 /* the engine keeps it until there is room */
-	ZS_OP_IN_FLIGHT, /* the kernel has it: its memory is not ours */
-	ZS_OP_DONE,	 /* result is valid */
+	/* From its submission on, and so what the io room sets: the kernel has
+	 * it, or will; its memory is not ours. */
+	ZS_OP_IN_FLIGHT,
+	ZS_OP_DEFERRED, /* the engine keeps it until there is room */
+	ZS_OP_DONE,	/* result is valid */
 };
 
 enum { ZS_OP_ALIGNMENT = 16 };
 
 struct zs_op {
-	/* Engine's: deferred, cancels to send, or done. Aligned, because what
-	 * the kernel knows an op by is made of its address. */
-	_Alignas(ZS_OP_ALIGNMENT) struct zs_op *next;
-	void *owner; /* who is resumed; never looked into by engines */
+	/* Engine's: among those deferred, cancels to send, or done. Whose it is
+	 * (who is resumed) is never looked into by engines. Aligned, because
+	 * what the kernel knows an op by is made of its address. */
+	_Alignas(ZS_OP_ALIGNMENT) struct zs_link link;
 	uint64_t offset;
 	uint64_t address;
 	uint32_t length;
 	uint32_t flags;
 	int32_t fd;
-	int32_t result; /* >= 0 or a negative errno */
+	uint8_t code;
+	/* Zero when it is submitted. */
+	uint8_t state;
+	bool cancel_asked;   /* the engine was asked to end it early */
+	bool cancel_waiting; /* that request waits for room, by link */
 	/* Engine's: what the kernel knows this use of this memory by, other
 	 * than earlier ones, so that a late completion or cancel cannot pass
 	 * for this op's. */
 	uint64_t user_data;
-	uint8_t code;
-	uint8_t state;
-	bool cancel_asked;   /* the engine was asked to end it early */
-	bool cancel_waiting; /* that request waits for room, by next */
+	int32_t result; /* >= 0 or a negative errno */
 };
+
+/* Before it is submitted again. */
+static inline void zs_op_renew(struct zs_op *op)
+{
+	op->state = ZS_OP_IN_FLIGHT;
+	op->cancel_asked = false;
+	op->cancel_waiting = false;
+}
+
+static inline struct zs_op *zs_op_of(struct zs_link *link)
+{
+	return link ? zs_container_of(link, struct zs_op, link) : NULL;
+}
 
 /* One row of the table: one operation. A model is a column. */
 struct zs_op_type {
@@ -90,39 +107,5 @@ extern const struct zs_op_type zs_op_types[ZS_NUM_OPS];
 /* Async-signal-safe, and safe on an op that is being overwritten: adds
  * "recv fd 7". */
 void zs_op_describe(const struct zs_op *op, struct zs_text *text);
-
-/* Ops in the order of their arrival, linked through next. */
-struct zs_op_list {
-	struct zs_op *first;
-	struct zs_op **last;
-};
-
-static inline void zs_op_list_init(struct zs_op_list *list)
-{
-	list->first = NULL;
-	list->last = &list->first;
-}
-
-static inline void zs_op_list_append(struct zs_op_list *list, struct zs_op *op)
-{
-	op->next = NULL;
-	*list->last = op;
-	list->last = &op->next;
-}
-
-static inline struct zs_op *zs_op_list_pop(struct zs_op_list *list)
-{
-	struct zs_op *op = list->first;
-
-	if (!op)
-		return NULL;
-	list->first = op->next;
-	if (!list->first)
-		list->last = &list->first;
-	return op;
-}
-
-/* False if it is not there. Walks the list: for rare use. */
-bool zs_op_list_remove(struct zs_op_list *list, struct zs_op *op);
 
 #endif

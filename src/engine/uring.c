@@ -34,74 +34,16 @@ enum {
 	ERESTART_RESTARTBLOCK = 516,
 };
 
-enum { ADDRESS_SHIFT = 4, ADDRESS_BITS = 44 };
-static_assert(ZS_OP_ALIGNMENT == 1 << ADDRESS_SHIFT, "");
-#define ADDRESS_MASK ((UINT64_C(1) << ADDRESS_BITS) - 1)
-
 /* user_data of what is not an op's; no op is at such an address. */
 #define USER_DATA_NOTHING UINT64_C(0)
 #define USER_DATA_WAKE UINT64_C(1)
 
-/* In zs_uring.sqe_starts: no such operation in this kernel. */
-#define SQE_START_NONE UINT16_MAX
-
 /* How long to wait before the kernel is asked again to take what it refused. */
 #define REFUSED_WAIT_NS 1000000
-
-struct zs_uring {
-	struct zs_engine engine;
-	struct zs_ring ring;
-	const struct zs_kernel *kernel;
-	/* opcode | flags << 8, by zs_op_code. */
-	uint16_t sqe_starts[ZS_NUM_OPS];
-	uint8_t cancel_sqe_flags;
-	bool is_watched; /* by memcheck */
-	/* The read of wake_fd is in flight, or queued. */
-	bool wake_armed;
-	/* Woken outside a wait: the next one does not begin. */
-	bool was_woken;
-	bool is_polling; /* the reap under way was not to wait */
-	/* An enter has found nothing behind TASKRUN: see uring_ready(). */
-	bool is_flag_stale;
-	bool is_finishing;
-	/* Ops and cancels that found the queue full and the kernel unwilling to
-	 * empty it. Every reap and flush tries again. */
-	struct zs_op_list deferred;
-	struct zs_op_list cancels;
-	/* Done without the kernel, for the next reap. */
-	struct zs_op_list done;
-	int wake_fd; /* eventfd; anyone writes */
-	uint64_t wake_count;
-};
 
 static struct zs_uring *uring_of(struct zs_engine *engine)
 {
 	return zs_container_of(engine, struct zs_uring, engine);
-}
-
-/* Puts @op on the ring's queue. False if that is full, or if the kernel lacks
- * the operation. */
-static ZS_ALWAYS_INLINE bool queue_op(struct zs_uring *uring, struct zs_op *op)
-{
-	uint32_t start = uring->sqe_starts[op->code];
-	struct zs_sqe *sqe;
-
-	if (zs_unlikely(start == SQE_START_NONE ||
-			zs_ring_is_full(&uring->ring)))
-		return false;
-	op->user_data = (uint64_t)(uintptr_t)op >> ADDRESS_SHIFT |
-			(uint64_t)uring->ring.tail << ADDRESS_BITS;
-	sqe = zs_ring_next_sqe(&uring->ring);
-	op->state = ZS_OP_IN_FLIGHT;
-	sqe->opcode = (uint8_t)start;
-	sqe->flags = (uint8_t)(start >> 8);
-	sqe->fd = op->fd;
-	sqe->offset = op->offset;
-	sqe->addr = op->address;
-	sqe->length = op->length;
-	sqe->op_flags = op->flags;
-	sqe->user_data = op->user_data;
-	return true;
 }
 
 /* @target: the user_data of what is to end. */
@@ -112,6 +54,7 @@ static bool queue_cancel(struct zs_uring *uring, uint64_t target)
 	if (zs_ring_is_full(&uring->ring))
 		return false;
 	sqe = zs_ring_next_sqe(&uring->ring);
+	uring->nr_own++;
 	sqe->opcode = ZS_URING_OP_ASYNC_CANCEL;
 	sqe->flags = uring->cancel_sqe_flags;
 	sqe->fd = -1;
@@ -130,6 +73,7 @@ static bool queue_wake(struct zs_uring *uring)
 	if (zs_ring_is_full(&uring->ring))
 		return false;
 	sqe = zs_ring_next_sqe(&uring->ring);
+	uring->nr_own++;
 	sqe->opcode = ZS_URING_OP_READ;
 	sqe->flags = 0;
 	sqe->fd = uring->wake_fd;
@@ -141,9 +85,21 @@ static bool queue_wake(struct zs_uring *uring)
 	return true;
 }
 
+/* Before the kernel is entered: what was queued since the last time. */
+static void count_submitted(struct zs_uring *uring)
+{
+	uint32_t tail = uring->ring.tail;
+
+	ZS_COUNT(uring->engine.counters.submitted,
+		 tail - uring->counted_tail - uring->nr_own);
+	uring->counted_tail = tail;
+	uring->nr_own = 0;
+}
+
 /* True if that made room. */
 static bool hand_over(struct zs_uring *uring)
 {
+	count_submitted(uring);
 	ZS_COUNT(uring->engine.counters.enters, 1);
 	return zs_ring_submit(&uring->ring);
 }
@@ -160,15 +116,18 @@ static void queue_some_refused(struct zs_uring *uring)
 	struct zs_op *op;
 
 	while (uring->cancels.first) {
-		if (!queue_cancel(uring, uring->cancels.first->user_data))
+		op = zs_op_of(uring->cancels.first);
+		if (!queue_cancel(uring, op->user_data))
 			return;
-		op = zs_op_list_pop(&uring->cancels);
+		zs_queue_pop(&uring->cancels);
 		op->cancel_waiting = false;
 	}
 	while (uring->deferred.first) {
-		if (!queue_op(uring, uring->deferred.first))
+		op = zs_op_of(uring->deferred.first);
+		if (!zs_uring_queue(uring, op, op))
 			return;
-		zs_op_list_pop(&uring->deferred);
+		zs_queue_pop(&uring->deferred);
+		op->state = ZS_OP_IN_FLIGHT;
 	}
 }
 
@@ -184,7 +143,8 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 {
 	op->result = result;
 	op->state = ZS_OP_DONE;
-	zs_op_list_append(&uring->done, op);
+	ZS_COUNT(uring->engine.counters.submitted, 1);
+	zs_queue_append(&uring->done, &op->link);
 }
 
 /* As a plain system call, if there is one; else the result is @otherwise. */
@@ -198,28 +158,25 @@ static int call_plainly(const struct zs_op *op, int otherwise)
 	return result;
 }
 
-/* An op that queue_op() did not take. */
+/* An op that zs_uring_queue() did not take. */
 static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 {
-	if (uring->sqe_starts[op->code] == SQE_START_NONE) {
+	if (uring->starts[op->code].room == 0) {
 		finish_early(uring, op, call_plainly(op, -EOPNOTSUPP));
 		return;
 	}
-	if (hand_over(uring) && queue_op(uring, op))
+	if (hand_over(uring) && zs_uring_queue(uring, op, op))
 		return;
 	ZS_COUNT(uring->engine.counters.deferred, 1);
 	op->state = ZS_OP_DEFERRED;
-	zs_op_list_append(&uring->deferred, op);
+	zs_queue_append(&uring->deferred, &op->link);
 }
 
 static void uring_submit(struct zs_engine *engine, struct zs_op *op)
 {
 	struct zs_uring *uring = uring_of(engine);
 
-	op->cancel_asked = false;
-	op->cancel_waiting = false;
-	ZS_COUNT(engine->counters.submitted, 1);
-	if (zs_unlikely(!queue_op(uring, op)))
+	if (zs_unlikely(!zs_uring_queue(uring, op, op)))
 		submit_later(uring, op);
 }
 
@@ -234,7 +191,7 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 		return;
 	op->cancel_asked = true;
 	if (op->state == ZS_OP_DEFERRED) {
-		found = zs_op_list_remove(&uring->deferred, op);
+		found = zs_queue_remove(&uring->deferred, &op->link);
 		ZS_ASSERT(found);
 		finish_early(uring, op, -ECANCELED);
 		return;
@@ -246,7 +203,7 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 		return;
 	ZS_COUNT(engine->counters.deferred, 1);
 	op->cancel_waiting = true;
-	zs_op_list_append(&uring->cancels, op);
+	zs_queue_append(&uring->cancels, &op->link);
 }
 
 /* What a task should see of a result that comes from inside the kernel. */
@@ -297,7 +254,8 @@ complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool may_be_waiting)
 		complete_own(uring, cqe);
 		return NULL;
 	}
-	op = (void *)(uintptr_t)((user_data & ADDRESS_MASK) << ADDRESS_SHIFT);
+	op = (void *)(uintptr_t)((user_data & ZS_URING_ADDRESS_MASK)
+				 << ZS_URING_ADDRESS_SHIFT);
 	if (zs_unlikely(op->user_data != user_data)) {
 		ZS_COUNT(uring->engine.counters.late, 1);
 		return NULL;
@@ -308,23 +266,23 @@ complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool may_be_waiting)
 		op->result = mend_result(op, op->result);
 	op->state = ZS_OP_DONE;
 	if (may_be_waiting && op->cancel_waiting)
-		zs_op_list_remove(&uring->cancels, op);
+		zs_queue_remove(&uring->cancels, &op->link);
 	return op;
 }
 
-static ZS_COLD void tell_memcheck(const struct zs_op *op)
+static ZS_COLD void tell_memcheck(struct zs_link *link)
 {
-	for (; op; op = op->next)
-		zs_memcheck_op_done(op);
+	for (; link; link = link->next)
+		zs_memcheck_op_done(zs_op_of(link));
 }
 
 /* How many completions were taken that are no op's. */
 static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
-						  struct zs_op_list *done,
+						  struct zs_queue *done,
 						  uint32_t head, uint32_t tail,
 						  bool may_be_waiting)
 {
-	struct zs_op **last = done->last;
+	struct zs_link **last = done->last;
 	uint32_t nr_other = 0;
 	struct zs_op *op;
 
@@ -335,8 +293,8 @@ static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
 			nr_other++;
 			continue;
 		}
-		*last = op;
-		last = &op->next;
+		*last = &op->link;
+		last = &op->link.next;
 	}
 	*last = NULL;
 	done->last = last;
@@ -344,17 +302,17 @@ static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
 }
 
 static ZS_COLD uint32_t take_beside_cancels(struct zs_uring *uring,
-					    struct zs_op_list *done,
+					    struct zs_queue *done,
 					    uint32_t head, uint32_t tail)
 {
 	return take_completions(uring, done, head, tail, true);
 }
 
-static void drain_completions(struct zs_uring *uring, struct zs_op_list *done)
+static void drain_completions(struct zs_uring *uring, struct zs_queue *done)
 {
 	uint32_t head = zs_ring_cq_head(&uring->ring);
 	uint32_t tail = zs_ring_cq_tail(&uring->ring);
-	struct zs_op **first = done->last;
+	struct zs_link **first = done->last;
 	uint32_t nr_other;
 
 	uring->is_flag_stale = head == tail &&
@@ -374,7 +332,7 @@ static void drain_completions(struct zs_uring *uring, struct zs_op_list *done)
 /* The kernel keeps what the queue could not take; each look hands over a
  * queueful. It ends: nothing is submitted meanwhile. */
 static ZS_COLD void drain_overflow(struct zs_uring *uring,
-				   struct zs_op_list *done)
+				   struct zs_queue *done)
 {
 	do {
 		ZS_COUNT(uring->engine.counters.cq_overflows, 1);
@@ -384,14 +342,11 @@ static ZS_COLD void drain_overflow(struct zs_uring *uring,
 	} while (zs_ring_has_overflowed(&uring->ring));
 }
 
-static ZS_COLD void move_early(struct zs_uring *uring, struct zs_op_list *done)
+static ZS_COLD void move_early(struct zs_uring *uring, struct zs_queue *done)
 {
-	struct zs_op *op;
-
 	while (uring->done.first) {
-		op = zs_op_list_pop(&uring->done);
 		ZS_COUNT(uring->engine.counters.completed, 1);
-		zs_op_list_append(done, op);
+		zs_queue_append(done, zs_queue_pop(&uring->done));
 	}
 }
 
@@ -441,6 +396,7 @@ static ZS_COLD int64_t arm_wake(struct zs_uring *uring, int64_t wait_ns)
  * until the kernel has memory again. */
 static void enter(struct zs_uring *uring, int64_t wait_ns)
 {
+	count_submitted(uring);
 	if (zs_likely(!has_refused(uring) &&
 		      (wait_ns <= 0 || uring->wake_armed))) {
 		ZS_COUNT(uring->engine.counters.enters, 1);
@@ -453,7 +409,7 @@ static void enter(struct zs_uring *uring, int64_t wait_ns)
 	zs_ring_wait(&uring->ring, wait_ns);
 }
 
-static void uring_reap(struct zs_engine *engine, struct zs_op_list *done,
+static void uring_reap(struct zs_engine *engine, struct zs_queue *done,
 		       int64_t wait_ns)
 {
 	struct zs_uring *uring = uring_of(engine);
@@ -503,10 +459,10 @@ static void uring_wake(struct zs_engine *engine)
 static void uring_finish(struct zs_engine *engine)
 {
 	struct zs_uring *uring = uring_of(engine);
-	struct zs_op_list done;
+	struct zs_queue done;
 	bool is_asked = false;
 
-	zs_op_list_init(&done);
+	zs_queue_init(&done);
 	uring->is_finishing = true;
 	uring_flush(engine);
 	while (uring->wake_armed) {
@@ -529,7 +485,7 @@ static void uring_destroy(struct zs_engine *engine)
 	free(uring);
 }
 
-static const struct zs_engine_ops uring_ops = {
+const struct zs_engine_ops zs_uring_ops = {
 	.start = uring_start,
 	.submit = uring_submit,
 	.cancel = uring_cancel,
@@ -543,25 +499,33 @@ static const struct zs_engine_ops uring_ops = {
 
 static void init(struct zs_uring *uring, const struct zs_kernel *kernel)
 {
-	const struct zs_op_type *type;
-	unsigned int i;
-
 	memset(uring, 0, sizeof(*uring));
-	uring->engine.ops = &uring_ops;
+	uring->engine.ops = &zs_uring_ops;
 	uring->kernel = kernel;
 	uring->is_watched = zs_memcheck_is_watching();
 	if (kernel->has_cqe_skip)
 		uring->cancel_sqe_flags = ZS_URING_SQE_CQE_SKIP_SUCCESS;
+	zs_queue_init(&uring->deferred);
+	zs_queue_init(&uring->cancels);
+	zs_queue_init(&uring->done);
+}
+
+/* When the queue's size is known. */
+static void prepare_starts(struct zs_uring *uring)
+{
+	const struct zs_op_type *type;
+	int i;
+
 	for (i = 0; i < ZS_NUM_OPS; i++) {
 		type = &zs_op_types[i];
-		uring->sqe_starts[i] = SQE_START_NONE;
-		if (kernel->ops[type->sqe_opcode])
-			uring->sqe_starts[i] = (uint16_t)(type->sqe_opcode |
-							  type->sqe_flags << 8);
+		uring->starts[i] = (struct zs_sqe_start){
+			.opcode = type->sqe_opcode,
+			.flags = type->sqe_flags,
+			.room = uring->kernel->ops[type->sqe_opcode] ?
+					uring->ring.sq_entries :
+					0,
+		};
 	}
-	zs_op_list_init(&uring->deferred);
-	zs_op_list_init(&uring->cancels);
-	zs_op_list_init(&uring->done);
 }
 
 int zs_uring_create(struct zs_engine **engine, const struct zs_kernel *kernel,
@@ -586,6 +550,7 @@ int zs_uring_create(struct zs_engine **engine, const struct zs_kernel *kernel,
 	if (ret < 0)
 		goto close;
 	uring->engine.queue_depth = uring->ring.sq_entries;
+	prepare_starts(uring);
 	*engine = &uring->engine;
 	return 0;
 close:

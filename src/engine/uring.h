@@ -1,11 +1,97 @@
 /* SPDX-License-Identifier: MIT */
-/* The engine over io_uring, for engine.c. */
+/*
+ * The engine over io_uring: what engine.c makes, and what a submission takes,
+ * inlined into its callers by submit.h. The rest is in uring.c.
+ */
 #ifndef ZS_ENGINE_URING_H
 #define ZS_ENGINE_URING_H
 
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "base/compiler.h"
+#include "base/queue.h"
 #include "engine/engine.h"
+#include "engine/ring.h"
 
 int zs_uring_create(struct zs_engine **engine, const struct zs_kernel *kernel,
 		    uint32_t queue_depth);
+
+extern ZS_HIDDEN const struct zs_engine_ops zs_uring_ops;
+
+enum { ZS_URING_ADDRESS_SHIFT = 4, ZS_URING_ADDRESS_BITS = 44 };
+static_assert(ZS_OP_ALIGNMENT == 1 << ZS_URING_ADDRESS_SHIFT, "");
+#define ZS_URING_ADDRESS_MASK ((UINT64_C(1) << ZS_URING_ADDRESS_BITS) - 1)
+
+/* How the entry of an op starts: as struct zs_sqe does. */
+struct zs_sqe_start {
+	uint8_t opcode;
+	uint8_t flags;
+	uint16_t ioprio;
+	/* Of how many entries the queue may be full: of all, or none where the
+	 * kernel has no such operation. */
+	uint32_t room;
+};
+
+enum { ZS_SQE_START_SIZE = offsetof(struct zs_sqe_start, room) };
+static_assert(ZS_SQE_START_SIZE == offsetof(struct zs_sqe, fd), "");
+
+struct zs_uring {
+	struct zs_engine engine;
+	struct zs_ring ring;
+	const struct zs_kernel *kernel;
+	struct zs_sqe_start starts[ZS_NUM_OPS];
+	/* The ring's tail as of the last count of ops submitted, and how many
+	 * entries since then are no op's. */
+	uint32_t counted_tail;
+	uint32_t nr_own;
+	uint8_t cancel_sqe_flags;
+	bool is_watched; /* by memcheck */
+	/* The read of wake_fd is in flight, or queued. */
+	bool wake_armed;
+	/* Woken outside a wait: the next one does not begin. */
+	bool was_woken;
+	bool is_polling; /* the reap under way was not to wait */
+	/* An enter has found nothing behind TASKRUN: see uring_ready(). */
+	bool is_flag_stale;
+	bool is_finishing;
+	/* Ops and cancels that found the queue full and the kernel unwilling to
+	 * empty it. Every reap and flush tries again. */
+	struct zs_queue deferred;
+	struct zs_queue cancels;
+	/* Done without the kernel, for the next reap. */
+	struct zs_queue done;
+	int wake_fd; /* eventfd; anyone writes */
+	uint64_t wake_count;
+};
+
+/* Puts @op, which asks for what @asked does, on the ring's queue. False if that
+ * is full, or if the kernel lacks the operation. */
+static ZS_ALWAYS_INLINE bool zs_uring_queue(struct zs_uring *uring,
+					    struct zs_op *op,
+					    const struct zs_op *asked)
+{
+	const struct zs_sqe_start *start = &uring->starts[asked->code];
+	uint64_t user_data;
+	struct zs_sqe *sqe;
+
+	if (zs_unlikely(zs_ring_pending(&uring->ring) >= start->room))
+		return false;
+	user_data = (uint64_t)(uintptr_t)op >> ZS_URING_ADDRESS_SHIFT |
+		    (uint64_t)uring->ring.tail << ZS_URING_ADDRESS_BITS;
+	sqe = zs_ring_next_sqe(&uring->ring);
+	op->user_data = user_data;
+	memcpy(sqe, start, ZS_SQE_START_SIZE);
+	sqe->fd = asked->fd;
+	sqe->offset = asked->offset;
+	sqe->addr = asked->address;
+	sqe->length = asked->length;
+	sqe->op_flags = asked->flags;
+	sqe->user_data = user_data;
+	return true;
+}
 
 #endif

@@ -9,52 +9,50 @@
 #include "base/compiler.h"
 #include "engine/engine.h"
 #include "engine/op.h"
+#include "engine/submit.h"
 #include "sched/scope.h"
 #include "sched/task.h"
 #include "sched/worker.h"
 
-/* Task (-EPERM outside one). Carries @op, filled by the caller, out and returns
- * its result. In a cancelled scope it is not even begun: -ECANCELED or
- * -ETIMEDOUT. Cancelled while it waits, it returns when the kernel has let go
- * of its memory: with the result if it got that far, else with one of these.
- * errno stays as it was. */
+/* Task (-EPERM outside one). Carries @op out, which the caller has filled and
+ * perhaps used before, and returns its result. In a cancelled scope it is not
+ * even begun: -ECANCELED or -ETIMEDOUT. Cancelled while it waits, it returns
+ * when the kernel has let go of its memory: with the result if it got that far,
+ * else with one of these. errno stays as it was. */
 int zs_await(struct zs_op *op);
 
-/* The cold sides of zs_await_inline(): what a failed op is to its task, which
- * depends on why it was cancelled; a call outside a task. */
-int zs_await_error(const struct zs_task *task, int result);
-int zs_await_outside(void);
+/* What a failed op is to the running task: that depends on why it was
+ * cancelled. */
+int zs_await_error(int result);
 
 extern const struct zs_wait_type zs_await_cancellable;
 
+/* @asked: see zs_engine_submit(). */
 static ZS_ALWAYS_INLINE int zs_await_submit(struct zs_worker *worker,
 					    struct zs_op *op,
+					    const struct zs_op *asked,
 					    const struct zs_wait_type *type)
 {
-	struct zs_engine *engine = worker->engine;
-
-	op->owner = worker->current;
-	engine->ops->submit(engine, op);
-	zs_task_park(worker, type, op);
+	op->link.item = worker->current;
+	zs_engine_submit(worker->engine, op, asked);
+	zs_task_park(type, op);
 	return op->result;
 }
 
-/* zs_await(), for what is called so often that a call counts. */
-static ZS_ALWAYS_INLINE int zs_await_inline(struct zs_op *op)
+/* zs_await() of an op that has not been used before, for what is called so
+ * often that a call counts: before the submission it makes none. */
+static ZS_ALWAYS_INLINE int zs_await_inline(struct zs_op *op,
+					    const struct zs_op *asked)
 {
 	struct zs_worker *worker = zs_worker_self;
 	struct zs_task *task = worker ? worker->current : NULL;
 	int ret;
 
-	if (zs_unlikely(!task))
-		return zs_await_outside();
-	if (zs_unlikely(!task->is_linked))
-		zs_scope_link(task);
-	ret = zs_scope_error(task->scope);
-	if (zs_unlikely(ret < 0))
-		return ret;
-	ret = zs_await_submit(worker, op, &zs_await_cancellable);
-	return zs_likely(ret >= 0) ? ret : zs_await_error(task, ret);
+	if (zs_unlikely(!task || !task->is_linked ||
+			zs_scope_error(task->scope) < 0))
+		return zs_await(op);
+	ret = zs_await_submit(worker, op, asked, &zs_await_cancellable);
+	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
 }
 
 /* The same, deaf to cancellation. For what releases something. */

@@ -177,12 +177,12 @@ static ZS_NOINLINE int send_later(struct zs_op *op)
 ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 {
 	struct zs_op op;
-	int ret = zs_transfer_init(&op, ZS_OP_SEND, fd, buffer, length, 0,
-				   flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+	int ret;
 
-	if (zs_unlikely(ret < 0))
-		return ret;
-	ret = zs_await_inline(&op);
+	if (zs_transfer_is_bad(buffer, length))
+		return zs_explain_none(-EINVAL);
+	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			     flags | MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
 		return send_later(&op);
 	return ret;
@@ -251,12 +251,12 @@ ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
 			      int flags)
 {
 	struct zs_op op;
-	int ret = zs_transfer_init(&op, ZS_OP_SEND, fd, buffer, length, 0,
-				   flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+	int ret;
 
-	if (zs_unlikely(ret < 0))
-		return ret;
-	ret = zs_await_inline(&op);
+	if (zs_transfer_is_bad(buffer, length))
+		return zs_explain_none(-EINVAL);
+	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			     flags | MSG_NOSIGNAL | MSG_DONTWAIT);
 	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
 		return ret;
 	return send_rest(&op, ret);

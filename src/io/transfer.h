@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,27 +17,42 @@
 #include "engine/op.h"
 #include "io/await.h"
 
-/*
- * 0, or -EINVAL for a bad buffer. Sets only what an op's user owes: the other
- * fields are zs_await()'s and the engine's, and to clear them first, as an
- * initialiser does, would cost as many instructions as all of this.
- */
-static ZS_ALWAYS_INLINE int zs_transfer_init(struct zs_op *op,
-					     enum zs_op_code code, int fd,
-					     const void *buffer, size_t length,
-					     uint64_t offset, int flags)
+static ZS_ALWAYS_INLINE bool zs_transfer_is_bad(const void *buffer,
+						size_t length)
 {
-	if (zs_unlikely(length > INT_MAX || (!buffer && length > 0))) {
-		zs_explain_none(-EINVAL);
-		return -EINVAL;
-	}
+	return zs_unlikely(length > INT_MAX || (!buffer && length > 0));
+}
+
+/* Sets only what an op's user owes: the other fields are zs_await()'s and the
+ * engine's, and to clear them first, as an initialiser does, would cost as many
+ * instructions as all of this. */
+static ZS_ALWAYS_INLINE void zs_transfer_fill(struct zs_op *op,
+					      enum zs_op_code code, int fd,
+					      const void *buffer, size_t length,
+					      uint64_t offset, int flags)
+{
 	op->code = (uint8_t)code;
+	op->state = ZS_OP_IN_FLIGHT;
+	op->cancel_asked = false;
+	op->cancel_waiting = false;
 	op->fd = fd;
 	op->address = (uint64_t)(uintptr_t)buffer;
 	op->length = (uint32_t)length;
 	op->offset = offset;
 	op->flags = (uint32_t)flags;
-	return 0;
+}
+
+/* The buffer is not a bad one. @op can be awaited again afterwards. */
+static ZS_ALWAYS_INLINE int zs_transfer_by(struct zs_op *op,
+					   enum zs_op_code code, int fd,
+					   const void *buffer, size_t length,
+					   uint64_t offset, int flags)
+{
+	struct zs_op asked;
+
+	zs_transfer_fill(op, code, fd, buffer, length, offset, flags);
+	zs_transfer_fill(&asked, code, fd, buffer, length, offset, flags);
+	return zs_await_inline(op, &asked);
 }
 
 static ZS_ALWAYS_INLINE int zs_transfer(enum zs_op_code code, int fd,
@@ -44,10 +60,10 @@ static ZS_ALWAYS_INLINE int zs_transfer(enum zs_op_code code, int fd,
 					uint64_t offset, int flags)
 {
 	struct zs_op op;
-	int ret =
-		zs_transfer_init(&op, code, fd, buffer, length, offset, flags);
 
-	return zs_unlikely(ret < 0) ? ret : zs_await_inline(&op);
+	if (zs_transfer_is_bad(buffer, length))
+		return zs_explain_none(-EINVAL);
+	return zs_transfer_by(&op, code, fd, buffer, length, offset, flags);
 }
 
 #endif

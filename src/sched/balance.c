@@ -88,13 +88,13 @@ int zs_worker_after_push(struct zs_worker *worker, int pushed)
 void zs_worker_keep(struct zs_worker *worker, struct zs_task *task)
 {
 	ZS_COUNT(worker->counters.arrivals, 1);
-	zs_task_queue_append(&worker->arrivals, task);
+	zs_queue_append(&worker->arrivals, &task->link);
 }
 
 void zs_worker_keep_first(struct zs_worker *worker, struct zs_task *task)
 {
 	ZS_COUNT(worker->counters.arrivals, 1);
-	zs_task_queue_prepend(&worker->arrivals, task);
+	zs_queue_prepend(&worker->arrivals, &task->link);
 }
 
 void zs_worker_send(struct zs_worker *worker, struct zs_task *task)
@@ -117,7 +117,7 @@ static void hand_over(struct zs_worker *worker, struct zs_worker *other,
 static struct zs_task *take_arrival(struct zs_worker *worker)
 {
 	ZS_COUNT(worker->counters.arrivals, -1);
-	return zs_task_queue_pop(&worker->arrivals);
+	return zs_queue_pop(&worker->arrivals)->item;
 }
 
 struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker)

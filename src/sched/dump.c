@@ -224,7 +224,6 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 	}
 	add_named(dump, " (thread ", worker->thread_id, "): ");
 	add_activity(dump, worker);
-	add_named(dump, ", ", worker->num_ready, " ready");
 	add_named(dump, ", ", zs_deque_size(&worker->unstarted),
 		  " not started");
 	add_named(dump, ", ",

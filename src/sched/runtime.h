@@ -107,8 +107,8 @@ void zs_dump_forget_runtimes(void);
  * first runtime that does to the last. 0 or a negative errno, explained. */
 int zs_signals_acquire(const struct zs_config *config);
 void zs_signals_release(const struct zs_config *config);
-/* Around a fork, by the thread that makes it, lest the child find a handler half
- * installed by a thread that it does not have. */
+/* Around a fork, by the thread that makes it, lest the child find a handler
+ * half installed by a thread that it does not have. */
 void zs_signals_hold(void);
 void zs_signals_let_go(void);
 /* On the worker's thread: the mask, and a stack that handlers run on. */

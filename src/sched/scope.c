@@ -387,7 +387,7 @@ static ZS_NOINLINE void park_until_closed(struct zs_worker *worker,
 	while (!try_close(scope)) {
 		scope->is_waiting = true;
 		if (worker->alone || (zs_scope_state(scope) & ZS_SCOPE_WAITING))
-			zs_task_park(worker, &closing, scope);
+			zs_task_park(&closing, scope);
 		else
 			tell_that_it_waits(scope);
 	}

@@ -136,8 +136,8 @@ static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
 	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);
 	atomic_store_explicit(&scope->reason, ZS_CANCEL_NONE,
 			      memory_order_relaxed);
-	/* release: publishes the rest to whom a stale handle leads here. Closed,
-	 * it holds the generation, and nobody changes it. */
+	/* release: publishes the rest to whom a stale handle leads here.
+	 * Closed, it holds the generation, and nobody changes it. */
 	atomic_store_explicit(&scope->state,
 			      zs_scope_state(scope) | ZS_SCOPE_OPEN | bits,
 			      memory_order_release);

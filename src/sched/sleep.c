@@ -73,7 +73,7 @@ ZS_PUBLIC int zs_sleep_until(int64_t deadline_ns)
 		sleeper.timer.deadline_ns = ZS_NEVER;
 	else
 		zs_worker_start_timer(worker, &sleeper.timer, deadline_ns);
-	zs_task_park(worker, &sleeping, &sleeper);
+	zs_task_park(&sleeping, &sleeper);
 	return task->wake_result;
 }
 

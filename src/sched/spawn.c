@@ -95,6 +95,7 @@ static struct zs_task *create_foreign(struct zs_runtime *runtime,
 		*error = -ENOMEM;
 		return NULL;
 	}
+	task->link.item = task;
 	task->owner = NULL;
 	zs_task_fill(task, scope, spawn);
 	return task;

@@ -61,14 +61,14 @@ static ZS_ALWAYS_INLINE void zs_task_fill(struct zs_task *task,
 	task->arg = task->copy;
 }
 
-/* Makes a task of @task, which is @worker's and free. */
+/* Makes a task of @task, which is @worker's and free, and knows what it keeps
+ * for good. */
 static ZS_ALWAYS_INLINE void zs_task_make(struct zs_worker *worker,
 					  struct zs_task *task,
 					  struct zs_scope *scope,
 					  const struct zs_spawn *spawn)
 {
 	worker->credits--;
-	task->owner = worker;
 	task->id = worker->next_task_id;
 	worker->next_task_id += worker->task_id_step;
 	zs_task_fill(task, scope, spawn);
@@ -91,6 +91,8 @@ zs_task_create(struct zs_worker *worker, struct zs_scope *scope,
 		*error = -ENOMEM;
 		return NULL;
 	}
+	task->link.item = task;
+	task->owner = worker;
 	zs_task_make(worker, task, scope, spawn);
 	return task;
 }

@@ -90,6 +90,18 @@ static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
 	return true;
 }
 
+/* Who is ready and next in a round that has one. */
+static ZS_ALWAYS_INLINE struct zs_task *next_of_round(struct zs_worker *worker)
+{
+	struct zs_link *link = worker->round;
+	struct zs_task *task = link->item;
+
+	worker->round = link->next;
+	worker->budget--;
+	task->wait = NULL;
+	return task;
+}
+
 /* Who runs next: those that were ready when the round began, then all that have
  * not started (these have no stack), then the next round. NULL: the loop. */
 static ZS_ALWAYS_INLINE struct zs_task *choose(struct zs_worker *worker)
@@ -98,25 +110,21 @@ static ZS_ALWAYS_INLINE struct zs_task *choose(struct zs_worker *worker)
 
 	if (zs_unlikely(worker->budget == 0))
 		return NULL;
-	if (worker->round == 0) {
+	if (!worker->round) {
 		task = zs_worker_take_unstarted(worker);
 		if (task) {
 			worker->budget--;
 			return task;
 		}
-		if (worker->num_ready == 0)
+		worker->round = zs_queue_take_all(&worker->ready);
+		if (!worker->round)
 			return NULL;
-		worker->round = worker->num_ready;
 	}
-	worker->budget--;
-	worker->round--;
-	worker->num_ready--;
-	return zs_task_queue_pop(&worker->ready);
+	return next_of_round(worker);
 }
 
-/* The same, with a stack. */
-static ZS_ALWAYS_INLINE struct zs_task *
-choose_runnable(struct zs_worker *worker)
+/* The same, with a stack, at the end of a round. */
+static ZS_NOINLINE struct zs_task *choose_or_begin(struct zs_worker *worker)
 {
 	struct zs_task *task;
 
@@ -124,6 +132,19 @@ choose_runnable(struct zs_worker *worker)
 		task = choose(worker);
 	} while (task && !task->stack && !begin_on_new_stack(worker, task));
 	return task;
+}
+
+static ZS_ALWAYS_INLINE bool has_next_of_round(const struct zs_worker *worker)
+{
+	return worker->round && worker->budget > 0;
+}
+
+static ZS_ALWAYS_INLINE struct zs_task *
+choose_runnable(struct zs_worker *worker)
+{
+	if (zs_likely(has_next_of_round(worker)))
+		return next_of_round(worker);
+	return choose_or_begin(worker);
 }
 
 static ZS_ALWAYS_INLINE void set_wait(struct zs_worker *worker,
@@ -137,13 +158,24 @@ static ZS_ALWAYS_INLINE void set_wait(struct zs_worker *worker,
 	task->parked_ns = zs_worker_now(worker);
 }
 
-void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
-		  const void *waits_on)
+static ZS_NOINLINE void park_at_end_of_round(struct zs_worker *worker)
 {
 	struct zs_task *task = worker->current;
 
+	switch_to(worker, &task->sp, choose_or_begin(worker));
+}
+
+/* In the midst of a round it calls no function, and so needs hardly a frame. */
+void zs_task_park(const struct zs_wait_type *type, const void *waits_on)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_task *task = worker->current;
+
 	set_wait(worker, type, waits_on);
-	switch_to(worker, &task->sp, choose_runnable(worker));
+	if (zs_likely(has_next_of_round(worker)))
+		switch_to(worker, &task->sp, next_of_round(worker));
+	else
+		park_at_end_of_round(worker);
 }
 
 void zs_task_wake(struct zs_task *task)
@@ -152,8 +184,7 @@ void zs_task_wake(struct zs_task *task)
 
 	ZS_ASSERT(task->wait);
 	task->wait = NULL;
-	zs_task_queue_append(&worker->ready, task);
-	worker->num_ready++;
+	zs_queue_append(&worker->ready, &task->link);
 }
 
 void zs_task_wake_first(struct zs_task *task)
@@ -167,9 +198,8 @@ void zs_task_wake_first(struct zs_task *task)
 	}
 	ZS_ASSERT(task->wait);
 	task->wait = NULL;
-	zs_task_queue_prepend(&worker->ready, task);
-	worker->num_ready++;
-	worker->round++;
+	task->link.next = worker->round;
+	worker->round = &task->link;
 }
 
 ZS_PUBLIC int zs_yield(void)
@@ -180,8 +210,7 @@ ZS_PUBLIC int zs_yield(void)
 
 	if (!task)
 		return zs_explain_none(-EPERM);
-	zs_task_queue_append(&worker->ready, task);
-	worker->num_ready++;
+	zs_queue_append(&worker->ready, &task->link);
 	next = choose_runnable(worker);
 	if (next != task)
 		switch_to(worker, &task->sp, next);
@@ -293,7 +322,9 @@ void zs_task_run_some(struct zs_worker *worker)
 {
 	struct zs_task *next;
 
-	worker->round = worker->num_ready;
+	/* What a turn has left of its round goes before. */
+	if (!worker->round)
+		worker->round = zs_queue_take_all(&worker->ready);
 	do {
 		next = choose_runnable(worker);
 		if (!next)

@@ -17,6 +17,7 @@
 #include "base/compiler.h"
 #include "base/list.h"
 #include "base/mailbox.h"
+#include "base/queue.h"
 #include "base/text.h"
 #include "zsync/task.h"
 
@@ -35,7 +36,8 @@ enum zs_task_state {
 struct zs_wait_type {
 	/* The scope that the task is parked in has been cancelled: end the wait
 	 * early, or as early as it can be ended. May be called again for the
-	 * same wait. NULL: a wait that is deaf to it. */
+	 * same wait, and for an op that is done. NULL: a wait that is deaf to
+	 * it. */
 	void (*cancel)(struct zs_task *task);
 	/* For the dump, on any thread and while the task may go on: adds "recv
 	 * fd 7". */
@@ -48,14 +50,18 @@ struct zs_wait_type {
  * scope touches the first two cache lines only.
  */
 struct zs_task {
-	struct zs_task *next;	  /* in a queue; the slab's while it is free */
+	/* In a queue, as itself: set for good when it is first made. The slab's
+	 * while it is free. */
+	struct zs_link link;
 	struct zs_stack *stack;	  /* NULL until it starts */
 	struct zs_scope *scope;	  /* innermost */
 	struct zs_scope *nursery; /* what it was spawned into; never NULL */
 	zs_task_fn *fn;
 	void *arg;
-	const struct zs_wait_type *wait; /* NULL unless it is parked */
-	uint8_t state;			 /* enum zs_task_state */
+	/* NULL unless it is parked. If that is for an op, also while it is
+	 * ready since the op is done. */
+	const struct zs_wait_type *wait;
+	uint8_t state; /* enum zs_task_state */
 	/* Cancelling the nursery finds it. Tasks that neither park nor open a
 	 * scope never need to be found. */
 	bool is_linked;
@@ -80,56 +86,14 @@ struct zs_task {
 };
 static_assert(sizeof(struct zs_task) <= 256, "four cache lines");
 
-/* First in, first out, linked through next. */
-struct zs_task_queue {
-	struct zs_task *first;
-	struct zs_task **last;
-};
-
-static inline void zs_task_queue_init(struct zs_task_queue *queue)
-{
-	queue->first = NULL;
-	queue->last = &queue->first;
-}
-
-static ZS_ALWAYS_INLINE void zs_task_queue_append(struct zs_task_queue *queue,
-						  struct zs_task *task)
-{
-	task->next = NULL;
-	*queue->last = task;
-	queue->last = &task->next;
-}
-
-static ZS_ALWAYS_INLINE void zs_task_queue_prepend(struct zs_task_queue *queue,
-						   struct zs_task *task)
-{
-	task->next = queue->first;
-	if (!queue->first)
-		queue->last = &task->next;
-	queue->first = task;
-}
-
-/* The queue must not be empty. */
-static ZS_ALWAYS_INLINE struct zs_task *
-zs_task_queue_pop(struct zs_task_queue *queue)
-{
-	struct zs_task *task = queue->first;
-
-	queue->first = task->next;
-	if (!queue->first)
-		queue->last = &queue->first;
-	return task;
-}
-
-/* The running task, which is @worker's, waits until somebody wakes it. The
- * caller has made sure that somebody will. errno is kept. */
-void zs_task_park(struct zs_worker *worker, const struct zs_wait_type *type,
-		  const void *waits_on);
+/* The running task waits until somebody wakes it. The caller has made sure that
+ * somebody will. errno is kept. */
+void zs_task_park(const struct zs_wait_type *type, const void *waits_on);
 
 /* The running task, which is @worker's, is parked until @child, an unstarted
- * task of this worker, has ended; that is all that ends the wait. @child runs at
- * once, on a stack of its own, as if it were called. Where no stack can be had
- * it is kept for later, and this returns at once. */
+ * task of this worker, has ended; that is all that ends the wait. @child runs
+ * at once, on a stack of its own, as if it were called. Where no stack can be
+ * had it is kept for later, and this returns at once. */
 void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
 		  const void *waits_on, struct zs_task *child);
 

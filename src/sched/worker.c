@@ -119,7 +119,8 @@ static bool has_mail(struct zs_worker *worker)
 
 static bool has_work(struct zs_worker *worker)
 {
-	return worker->num_ready > 0 || must_quit(worker) || has_mail(worker) ||
+	return zs_worker_has_ready(worker) || must_quit(worker) ||
+	       has_mail(worker) ||
 	       (!worker->is_starved && (worker->arrivals.first ||
 					zs_deque_size(&worker->unstarted) > 0));
 }
@@ -215,13 +216,10 @@ static int64_t idle(struct zs_worker *worker)
 
 /* --- the loop --- */
 
+/* Whose ops are done are ready by that. */
 static void reap(struct zs_worker *worker, int64_t wait_ns)
 {
-	struct zs_op_list done;
-	struct zs_op *op;
-
-	zs_op_list_init(&done);
-	worker->engine->ops->reap(worker->engine, &done, wait_ns);
+	worker->engine->ops->reap(worker->engine, &worker->ready, wait_ns);
 	/* relaxed: a waker that still sees it only makes a call too many. */
 	if (atomic_load_explicit(&worker->is_asleep, memory_order_relaxed))
 		atomic_store_explicit(&worker->is_asleep, false,
@@ -231,8 +229,6 @@ static void reap(struct zs_worker *worker, int64_t wait_ns)
 					  memory_order_relaxed);
 		worker->is_counted_asleep = false;
 	}
-	for (op = done.first; op; op = op->next)
-		zs_task_wake(op->owner);
 }
 
 static void turn(struct zs_worker *worker)
@@ -251,7 +247,7 @@ static void turn(struct zs_worker *worker)
 	    now_ns >= worker->starved_until_ns)
 		worker->is_starved = false;
 	zs_task_run_some(worker);
-	reap(worker, worker->num_ready > 0 ? 0 : idle(worker));
+	reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
 }
 
 void zs_worker_loop(struct zs_worker *worker)
@@ -260,7 +256,7 @@ void zs_worker_loop(struct zs_worker *worker)
 		turn(worker);
 	/* No task is left, but messages to some that ended may be. */
 	handle_messages(worker);
-	ZS_ASSERT(worker->num_ready == 0);
+	ZS_ASSERT(!zs_worker_has_ready(worker));
 	ZS_ASSERT(!worker->arrivals.first);
 	ZS_ASSERT(zs_deque_size(&worker->unstarted) == 0);
 }
@@ -347,8 +343,8 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	worker->credits_most =
 		runtime->credit_step > 1 ? runtime->credit_step * 2 : 1;
 	worker->spin_limit_ns = (int64_t)config->idle_spin_us * 1000;
-	zs_task_queue_init(&worker->ready);
-	zs_task_queue_init(&worker->arrivals);
+	zs_queue_init(&worker->ready);
+	zs_queue_init(&worker->arrivals);
 	zs_mailbox_init(&worker->mailbox);
 	zs_mailbox_init(&worker->gifts);
 	zs_slab_init(&worker->tasks, sizeof(struct zs_task));

@@ -16,6 +16,7 @@
 #include "base/compiler.h"
 #include "base/deque.h"
 #include "base/mailbox.h"
+#include "base/queue.h"
 #include "engine/engine.h"
 #include "mem/slab.h"
 #include "mem/stack.h"
@@ -64,10 +65,10 @@ struct zs_worker_counters {
 struct zs_worker {
 	/* --- its own thread's, hot --- */
 	struct zs_task *current; /* NULL: the loop runs */
-	struct zs_task_queue ready;
-	uint32_t num_ready;
-	/* Of those ready, how many come before an unstarted one. */
-	uint32_t round;
+	/* Ready tasks, by their own links or those of ops that are done: first
+	 * the round's, then (and after the unstarted) the next one's. */
+	struct zs_link *round;
+	struct zs_queue ready;
 	/* Resumes left in this turn; what it lacks of the whole is added to
 	 * counters.switches at the turn's end. */
 	uint32_t budget;
@@ -94,7 +95,7 @@ struct zs_worker {
 	struct zs_stack *spent_stack;
 	/* Unstarted tasks that are not to be stolen: those of pinned nurseries,
 	 * and what this worker stole itself. */
-	struct zs_task_queue arrivals;
+	struct zs_queue arrivals;
 	struct zs_worker *gave_to; /* whom it handed a task last */
 
 	/* --- its own thread's, cold --- */
@@ -133,7 +134,12 @@ struct zs_worker {
 };
 
 /* The calling thread's worker, NULL on any other thread. */
-extern _Thread_local struct zs_worker *zs_worker_self;
+extern ZS_HIDDEN _Thread_local struct zs_worker *zs_worker_self;
+
+static ZS_ALWAYS_INLINE bool zs_worker_has_ready(const struct zs_worker *worker)
+{
+	return worker->round || worker->ready.first;
+}
 
 /* relaxed: a number that publishes nothing. */
 static ZS_ALWAYS_INLINE int64_t zs_worker_now(const struct zs_worker *worker)

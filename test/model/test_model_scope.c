@@ -29,7 +29,7 @@ static void cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
 #define ZS_COUNT(counter, n) ((void)0)
 #define zs_worker_self (selves[model_thread()])
 #define zs_worker_post(worker, message, kind) post(worker, message)
-#define zs_task_park(worker, type, waits_on) park()
+#define zs_task_park(type, waits_on) park()
 #define zs_task_call(worker, type, waits_on, child) model_assert(!(child))
 #define zs_task_wake_first(task) wake(task)
 #define zs_deque_peek_bottom(deque) ((struct zs_task *)NULL)

@@ -56,7 +56,7 @@ static struct model_event *eventfd_of(struct zs_engine *engine)
 	return &zs_container_of(engine, struct eventfd_engine, engine)->eventfd;
 }
 
-static void engine_reap(struct zs_engine *engine, struct zs_op_list *done,
+static void engine_reap(struct zs_engine *engine, struct zs_queue *done,
 			int64_t wait_ns)
 {
 	(void)done;
@@ -93,7 +93,8 @@ static void make_worker(uint32_t index)
 	worker->index = index;
 	worker->engine = &engines[index].engine;
 	worker->alone = true;
-	zs_task_queue_init(&worker->arrivals);
+	zs_queue_init(&worker->ready);
+	zs_queue_init(&worker->arrivals);
 	model_assert(zs_deque_init(&worker->unstarted, 1, true) == 0);
 }
 
@@ -108,8 +109,10 @@ static void make(uint32_t num_workers, int number)
 	memset(selves, 0, sizeof(selves));
 	/* They go to the arrivals, and no further. */
 	nursery.is_pinned = true;
-	for (int i = 0; i < MAX_TASKS; i++)
+	for (int i = 0; i < MAX_TASKS; i++) {
+		tasks[i].link.item = &tasks[i];
 		tasks[i].nursery = &nursery;
+	}
 	the_runtime.num_workers = num_workers;
 	the_runtime.workers = workers;
 	for (uint32_t i = 0; i < num_workers; i++)

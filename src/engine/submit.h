@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Submitting: the call that every operation makes. On a ring with room it is
+ * inlined, so that what the caller knows of an op goes straight into its
+ * submission entry. For the io room, on the worker's thread.
+ */
+#ifndef ZS_ENGINE_SUBMIT_H
+#define ZS_ENGINE_SUBMIT_H
+
+#include "base/compiler.h"
+#include "engine/engine.h"
+#include "engine/uring.h"
+
+/* As zs_engine_ops.submit. @asked has the same arguments as @op, or is @op: a
+ * copy that nobody else can see may stay in registers. */
+static ZS_ALWAYS_INLINE void zs_engine_submit(struct zs_engine *engine,
+					      struct zs_op *op,
+					      const struct zs_op *asked)
+{
+	struct zs_uring *uring =
+		zs_container_of(engine, struct zs_uring, engine);
+
+	if (zs_likely(engine->ops == &zs_uring_ops) &&
+	    zs_likely(zs_uring_queue(uring, op, asked)))
+		return;
+	engine->ops->submit(engine, op);
+}
+
+#endif
