@@ -176,7 +176,7 @@ START_TEST(worker_is_told_with_its_counts)
 	line = line_with(text, " worker 0 (thread ");
 	expect(line, "): runs task 11, turn begun ");
 	expect(line, " ago, 1 not started, 6 alive, "
-		     "0 operations in flight, 1 timers");
+		     "0 operations in flight, 1 timers, the next in ");
 }
 END_TEST
 

@@ -198,9 +198,17 @@ END_TEST
 
 /* --- timers, cancels --- */
 
+static void never_called(struct zs_timer *timer, void *arg)
+{
+	(void)timer;
+	(void)arg;
+	ck_abort_msg("called");
+}
+
 static int count_timers(void *arg)
 {
 	struct zs_worker_stats before = stats_now();
+	struct zs_timer timer = { 0 };
 	struct zs_cancel_token token;
 	int i;
 
@@ -215,12 +223,23 @@ static int count_timers(void *arg)
 	ck_assert_int_eq(zs_cancel_token_close(token), 0);
 	expect_more(timers_started, 4);
 	expect_more(timers_fired, 3);
+	expect_more(timers_cancelled, 1);
+	/* A reset of an armed one is both. */
+	ck_assert_int_eq(zs_timer_start(&timer, ZS_NEVER, never_called, NULL),
+			 0);
+	ck_assert_int_eq(zs_timer_reset(&timer, ZS_NEVER - 1), 1);
+	expect_more(timers_started, 6);
+	expect_more(timers_cancelled, 2);
+	expect_more(timers_armed, 1);
+	ck_assert_int_eq(zs_timer_cancel(&timer), 1);
+	expect_more(timers_cancelled, 3);
+	expect_more(timers_armed, 0);
 	/* One that never ends has none. */
 	expect_more(cancels, 0);
 	return 0;
 }
 
-START_TEST(timers_are_counted_as_they_start_and_fire)
+START_TEST(timers_are_counted_as_they_start_fire_and_go)
 {
 	ck_assert_int_eq(run_task(count_timers, NULL), 0);
 }
@@ -483,7 +502,7 @@ int main(void)
 		parked_is_who_has_started_and_neither_runs_nor_has_ended);
 	tcase_add_test(tests, resumes_are_counted_as_switches);
 	tcase_add_test(tests, scopes_left_open_are_counted);
-	tcase_add_test(tests, timers_are_counted_as_they_start_and_fire);
+	tcase_add_test(tests, timers_are_counted_as_they_start_fire_and_go);
 	tcase_add_test(tests, cancels_count_the_calls_that_they_end);
 	tcase_add_test(tests, operations_are_counted_as_they_come_and_go);
 	tcase_add_test(tests, turns_and_sleeps_of_the_loop_are_counted);

@@ -575,6 +575,7 @@ ALIVE counts the tasks that started there, OPS what they have in the kernel."""
         else:
             state = "sleeps" if worker["is_asleep"] else "in its loop"
         unstarted = worker["unstarted"]
+        wheel = worker["wheel"]
         return tuple(str(cell) for cell in (
             int(worker["index"]), "LWP %d" % int(worker["thread_id"]), state,
             sum(1 for first in (worker["round"], worker["ready"]["first"])
@@ -582,7 +583,8 @@ ALIVE counts the tasks that started there, OPS what they have in the kernel."""
             max(int(unstarted["bottom"]) - int(unstarted["top"]), 0),
             int(counters["started"]) - int(counters["ended"]),
             int(ops["submitted"]) - int(ops["completed"]),
-            int(worker["wheel"]["num_armed"])))
+            int(wheel["num_started"]) - int(wheel["num_fired"])
+            - int(wheel["num_cancelled"])))
 
 
 class GcoreCommand(Command):

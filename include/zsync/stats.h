@@ -32,10 +32,13 @@ struct zs_worker_stats {
 	uint64_t sleeps;       /* times it waited in the kernel */
 	uint64_t spins;	       /* times it looked for work before that */
 	uint64_t turns;	       /* of its loop */
-	uint64_t timers_started;
+	/* Those of sleeps and deadlines are counted, too. */
+	uint64_t timers_started; /* a reset starts one */
 	uint64_t timers_fired;
-	uint64_t cancels;	/* parked calls asked to end early */
-	uint64_t ops_submitted; /* handed to the kernel, once a turn */
+	uint64_t timers_cancelled; /* while armed; a reset does, too */
+	uint64_t timers_armed;	   /* gauge */
+	uint64_t cancels;	   /* parked calls asked to end early */
+	uint64_t ops_submitted;	   /* handed to the kernel, once a turn */
 	uint64_t ops_completed;
 	uint64_t ops_in_flight; /* gauge: with the kernel */
 	uint64_t ops_deferred;	/* submissions that had to wait for room */

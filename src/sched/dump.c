@@ -211,6 +211,21 @@ static ZS_RACY void add_activity(struct dump *dump, struct zs_worker *worker)
 	zs_text_add(&dump->text, " ago");
 }
 
+static void add_timers(struct dump *dump, const struct zs_wheel *wheel)
+{
+	int64_t not_before_ns = zs_wheel_not_before(wheel);
+
+	add_named(dump, ", ", (int64_t)zs_wheel_num_armed(wheel), " timers");
+	if (not_before_ns == INT64_MAX)
+		return;
+	not_before_ns -= zs_clock_ns();
+	zs_text_add(&dump->text, ", the next in ");
+	zs_text_add_duration(&dump->text,
+			     not_before_ns > 0 ? not_before_ns : 0);
+	if (not_before_ns > 0)
+		zs_text_add(&dump->text, " or later");
+}
+
 static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 {
 	struct zs_worker_counters *tasks = &worker->counters;
@@ -232,7 +247,8 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 	add_named(dump, ", ",
 		  (int64_t)(get(&ops->submitted) - get(&ops->completed)),
 		  " operations in flight");
-	add_named(dump, ", ", (int64_t)worker->wheel.num_armed, " timers\n");
+	add_timers(dump, &worker->wheel);
+	zs_text_add(&dump->text, "\n");
 	flush(dump);
 }
 

@@ -83,10 +83,10 @@ static void add_to_balance(struct zs_scope *scope, uint64_t delta)
 
 /* --- opening --- */
 
-static void on_deadline(struct zs_timer *timer)
+static void on_deadline(struct zs_timer *timer, void *scope)
 {
-	zs_scope_cancel(zs_container_of(timer, struct zs_scope, deadline),
-			ZS_CANCEL_DEADLINE);
+	(void)timer;
+	zs_scope_cancel(scope, ZS_CANCEL_DEADLINE);
 }
 
 /* Once: a stale handle may be looked at on another thread. */
@@ -134,8 +134,9 @@ void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns)
 		zs_scope_cancel(scope, ZS_CANCEL_DEADLINE);
 		return;
 	}
-	scope->deadline.fire = on_deadline;
-	zs_worker_start_timer(worker, &scope->deadline, deadline_ns);
+	scope->deadline.fn = on_deadline;
+	scope->deadline.arg = scope;
+	zs_wheel_start(&worker->wheel, &scope->deadline, deadline_ns);
 }
 
 int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,

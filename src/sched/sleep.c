@@ -12,7 +12,6 @@
 /* On the sleeper's stack. */
 struct sleeper {
 	struct zs_timer timer;
-	struct zs_task *task;
 };
 
 ZS_PUBLIC int64_t zs_now(void)
@@ -20,11 +19,11 @@ ZS_PUBLIC int64_t zs_now(void)
 	return zs_clock_ns();
 }
 
-static void wake_up(struct zs_timer *timer)
+static void wake_up(struct zs_timer *timer, void *arg)
 {
-	struct zs_task *task =
-		zs_container_of(timer, struct sleeper, timer)->task;
+	struct zs_task *task = arg;
 
+	(void)timer;
 	task->wake_result = 0;
 	zs_task_wake(task);
 }
@@ -67,12 +66,11 @@ ZS_PUBLIC int zs_sleep_until(int64_t deadline_ns)
 	/* Others run even so: a loop may have no other call. */
 	if (zs_scope_error(task->scope) < 0)
 		return zs_yield();
-	sleeper.task = task;
-	sleeper.timer = (struct zs_timer){ .fire = wake_up };
+	sleeper.timer = (struct zs_timer){ .fn = wake_up, .arg = task };
 	if (deadline_ns == ZS_NEVER)
 		sleeper.timer.deadline_ns = ZS_NEVER;
 	else
-		zs_worker_start_timer(worker, &sleeper.timer, deadline_ns);
+		zs_wheel_start(&worker->wheel, &sleeper.timer, deadline_ns);
 	zs_task_park(&sleeping, &sleeper);
 	return task->wake_result;
 }

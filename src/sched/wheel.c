@@ -1,14 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Timer wheel. Called by one worker, on its own thread: its loop asks for the
- * next point in time and expires; sleeps and deadlines start and cancel.
+ * next point in time and expires; sleeps, deadlines and timers start and
+ * cancel.
  *
- * A timer lies at the level of the highest group of six bits in which its tick
- * differs from now_tick, in the slot that its own group names. Hence within a
- * level all slots are in order of time and ahead of now_tick's own, all of a
- * level comes before all of the next one, and the earliest timer is in the
- * lowest slot of the lowest level that has any. 47 bits of ticks are all there
+ * A timer lies at the level of the highest group of eight bits in which its
+ * tick differs from now_tick, in the slot that its own group names. Hence
+ * within a level all slots are in order of time and ahead of now_tick's own,
+ * all of a level comes before all of the next one, and the earliest timer is in
+ * the lowest slot of the lowest level that has any. Slots are numbered through
+ * all levels, so that this is the lowest number. 53 bits of ticks are all there
  * is, so there is no deadline that does not fit.
+ *
+ * Nearly all time goes by in waiting for timers that are out of every cache. A
+ * start touches none but its own and the one that was started before it into
+ * the same list; a timer that is started a second or a minute ahead is then
+ * touched twice from afar, when a long slot is spread out, and from then on in
+ * the cache. The last spreading, to single ticks, is what sorts them.
  */
 #include "sched/wheel.h"
 
@@ -16,53 +24,83 @@
 
 #include "base/assert.h"
 
+#define SLOT_MASK ((uint64_t)ZS_WHEEL_SLOTS - 1)
+
 enum { SCAN_LIMIT = 8 };
 
 static_assert(ZS_WHEEL_LEVELS * ZS_WHEEL_SLOT_BITS + ZS_WHEEL_TICK_SHIFT >= 63,
 	      "every deadline has a slot");
+static_assert(ZS_WHEEL_WORDS <= 32, "a bit a word");
+static_assert(ZS_WHEEL_BATCH == 128, "two words of occupied");
 
-static struct zs_timer *timer_of(struct zs_list *node)
+/* relaxed: a number that publishes nothing. How many it was before. */
+static ZS_ALWAYS_INLINE uint64_t count(_Atomic uint64_t *counter)
 {
-	return zs_container_of(node, struct zs_timer, node);
+	uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+
+	atomic_store_explicit(counter, old + 1, memory_order_relaxed);
+	return old;
 }
 
-/* The lowest slot of the lowest level in use; false if there is none. */
-static bool find_earliest(const struct zs_wheel *wheel, unsigned int *level,
-			  unsigned int *slot)
+/* relaxed: as above. */
+static uint64_t get(const _Atomic uint64_t *counter)
 {
-	for (unsigned int i = 0; i < ZS_WHEEL_LEVELS; i++) {
-		if (!wheel->occupied[i])
-			continue;
-		*level = i;
-		*slot = (unsigned int)__builtin_ctzll(wheel->occupied[i]);
-		return true;
-	}
-	return false;
+	return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+/* --- slots --- */
+
+/* The lowest slot in use; there must be one. */
+static ZS_ALWAYS_INLINE unsigned int earliest_slot(const struct zs_wheel *wheel)
+{
+	unsigned int word = (unsigned int)__builtin_ctz(wheel->words);
+
+	return word * 64 + (unsigned int)__builtin_ctzll(wheel->occupied[word]);
 }
 
 /* The first tick of a slot, given that it lies ahead. */
-static int64_t first_tick(const struct zs_wheel *wheel, unsigned int level,
-			  unsigned int slot)
+static int64_t first_tick(const struct zs_wheel *wheel, unsigned int slot)
 {
-	unsigned int shift = level * ZS_WHEEL_SLOT_BITS;
-	uint64_t above = ~UINT64_C(0) << (shift + ZS_WHEEL_SLOT_BITS);
+	unsigned int shift = slot / ZS_WHEEL_SLOTS * ZS_WHEEL_SLOT_BITS;
+	uint64_t above = ~UINT64_C(0) << shift << ZS_WHEEL_SLOT_BITS;
 
 	return (int64_t)(((uint64_t)wheel->now_tick & above) |
-			 (uint64_t)slot << shift);
+			 (slot & SLOT_MASK) << shift);
 }
 
-static struct zs_list *slot_list(struct zs_wheel *wheel, unsigned int level,
-				 unsigned int slot)
+static ZS_ALWAYS_INLINE void mark(struct zs_wheel *wheel, unsigned int slot)
 {
-	return &wheel->slots[level * ZS_WHEEL_SLOTS + slot];
+	wheel->occupied[slot / 64] |= UINT64_C(1) << slot % 64;
+	wheel->words |= UINT32_C(1) << slot / 64;
+}
+
+static ZS_ALWAYS_INLINE void unmark(struct zs_wheel *wheel, unsigned int slot)
+{
+	wheel->occupied[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+	if (wheel->occupied[slot / 64] == 0)
+		wheel->words &= ~(UINT32_C(1) << slot / 64);
+}
+
+/* --- lists --- */
+
+static ZS_ALWAYS_INLINE void push(struct zs_timer **head,
+				  struct zs_timer *timer)
+{
+	struct zs_timer *first = *head;
+
+	timer->next = first;
+	timer->link = head;
+	if (first)
+		first->link = &timer->next;
+	*head = timer;
 }
 
 static ZS_ALWAYS_INLINE void place(struct zs_wheel *wheel,
-				   struct zs_timer *timer)
+				   struct zs_timer *timer, unsigned int lane)
 {
 	int64_t tick = timer->deadline_ns >> ZS_WHEEL_TICK_SHIFT;
-	uint64_t differs;
 	unsigned int level, slot;
+	uint64_t differs;
 
 	if (tick < wheel->now_tick)
 		tick = wheel->now_tick;
@@ -70,109 +108,129 @@ static ZS_ALWAYS_INLINE void place(struct zs_wheel *wheel,
 	differs = (uint64_t)(tick ^ wheel->now_tick) | 1;
 	level = (63u - (unsigned int)__builtin_clzll(differs)) /
 		ZS_WHEEL_SLOT_BITS;
-	slot = (uint64_t)tick >> (level * ZS_WHEEL_SLOT_BITS) &
-	       (ZS_WHEEL_SLOTS - 1);
-	zs_list_append(slot_list(wheel, level, slot), &timer->node);
-	wheel->occupied[level] |= UINT64_C(1) << slot;
+	slot = level * ZS_WHEEL_SLOTS +
+	       (unsigned int)((uint64_t)tick >> (level * ZS_WHEEL_SLOT_BITS) &
+			      SLOT_MASK);
+	/* The lowest level's are in the cache: one list will do. */
+	push(&wheel->slots[slot][level == 0 ? 0 : lane], timer);
+	mark(wheel, slot);
 }
 
-/* A list whose last node went is its head alone: then both neighbours of that
- * node were the head, whose place tells the slot. The list of those about to
- * fire is no slot. */
+/* @link is what the last timer of a list hung on. If that was the list's head,
+ * it tells the slot, which may be empty now. The list of those that are about
+ * to fire is in no slot. */
+static void unmark_if_empty(struct zs_wheel *wheel, struct zs_timer **link)
+{
+	uintptr_t offset = (uintptr_t)link - (uintptr_t)wheel->slots;
+	unsigned int slot, lane;
+
+	if (offset >= sizeof(wheel->slots))
+		return;
+	slot = (unsigned int)(offset / sizeof(wheel->slots[0]));
+	for (lane = 0; lane < ZS_WHEEL_LANES; lane++) {
+		if (wheel->slots[slot][lane])
+			return;
+	}
+	unmark(wheel, slot);
+}
+
 static ZS_ALWAYS_INLINE void unlink_timer(struct zs_wheel *wheel,
 					  struct zs_timer *timer)
 {
-	struct zs_list *next = timer->node.next;
-	uintptr_t index;
+	struct zs_timer *next = timer->next;
+	struct zs_timer **link = timer->link;
 
-	zs_list_remove(&timer->node);
-	timer->node.next = NULL;
-	wheel->num_armed--;
-	if (!zs_list_empty(next))
-		return;
-	index = ((uintptr_t)next - (uintptr_t)wheel->slots) / sizeof(*next);
-	if (index < ZS_WHEEL_LEVELS * ZS_WHEEL_SLOTS)
-		wheel->occupied[index / ZS_WHEEL_SLOTS] &=
-			~(UINT64_C(1) << index % ZS_WHEEL_SLOTS);
-}
-
-/* Moves all nodes of @from, which is not empty, to the end of @to. */
-static void splice(struct zs_list *to, struct zs_list *from)
-{
-	from->next->prev = to->prev;
-	to->prev->next = from->next;
-	from->prev->next = to;
-	to->prev = from->prev;
-	zs_list_init(from);
-}
-
-/* Empties a slot into @nodes. */
-static void take_slot(struct zs_wheel *wheel, unsigned int level,
-		      unsigned int slot, struct zs_list *nodes)
-{
-	splice(nodes, slot_list(wheel, level, slot));
-	wheel->occupied[level] &= ~(UINT64_C(1) << slot);
-}
-
-static ZS_ALWAYS_INLINE void sort_one(struct zs_wheel *wheel,
-				      struct zs_list *node, int64_t now_ns,
-				      struct zs_list *due)
-{
-	struct zs_timer *timer = timer_of(node);
-
-	if (timer->deadline_ns <= now_ns)
-		zs_list_append(due, node);
+	*link = next;
+	timer->link = NULL;
+	if (next)
+		next->link = link;
 	else
-		place(wheel, timer);
+		unmark_if_empty(wheel, link);
 }
 
-/* Those of @nodes that are due go to @due, the others where they belong from
- * now_tick on. From both ends at once: each step waits for the memory of a
- * timer that is out of every cache, and so two wait together. */
-static void sort_out(struct zs_wheel *wheel, struct zs_list *nodes,
-		     int64_t now_ns, struct zs_list *due)
+/* Those that are about to fire, in order. */
+struct due {
+	struct zs_timer *first;
+	struct zs_timer **last;
+};
+
+static ZS_ALWAYS_INLINE void append(struct due *due, struct zs_timer *timer)
 {
-	struct zs_list *first = nodes->next, *last = nodes->prev;
+	timer->link = due->last;
+	*due->last = timer;
+	due->last = &timer->next;
+}
 
-	while (first != last) {
-		struct zs_list *next = first->next, *prev = last->prev;
+/* --- expiry --- */
 
-		sort_one(wheel, first, now_ns, due);
-		sort_one(wheel, last, now_ns, due);
-		if (next == last)
-			return;
-		first = next;
-		last = prev;
+/* Puts the timers of a slot of a higher level where they belong from now_tick
+ * on, which is its first tick. One of each lane in turn, so that the memory of
+ * all lanes is under way at once. */
+static void spread_out(struct zs_wheel *wheel, unsigned int slot)
+{
+	struct zs_timer *lanes[ZS_WHEEL_LANES];
+	unsigned int lane;
+	bool more;
+
+	for (lane = 0; lane < ZS_WHEEL_LANES; lane++) {
+		lanes[lane] = wheel->slots[slot][lane];
+		wheel->slots[slot][lane] = NULL;
 	}
-	if (first != nodes)
-		sort_one(wheel, first, now_ns, due);
+	unmark(wheel, slot);
+	do {
+		more = false;
+		for (lane = 0; lane < ZS_WHEEL_LANES; lane++) {
+			struct zs_timer *timer = lanes[lane];
+
+			if (!timer)
+				continue;
+			lanes[lane] = timer->next;
+			__builtin_prefetch(timer->next, 1);
+			place(wheel, timer, lane);
+			more = true;
+		}
+	} while (more);
+}
+
+/* Of a slot of the lowest level, those that are due at @now_ns. */
+static void take_due(struct zs_wheel *wheel, unsigned int slot, int64_t now_ns,
+		     struct due *due)
+{
+	struct zs_timer *timer, *next;
+
+	for (timer = wheel->slots[slot][0]; timer; timer = next) {
+		next = timer->next;
+		if (timer->deadline_ns > now_ns)
+			continue;
+		/* The call comes when all are collected. */
+		__builtin_prefetch(&timer->arg);
+		unlink_timer(wheel, timer);
+		append(due, timer);
+	}
 }
 
 /* Brings the wheel to @now_ns. Each turn deals with one slot that has timers,
  * whatever the time between them. */
-static void advance(struct zs_wheel *wheel, int64_t now_ns, struct zs_list *due)
+static void advance(struct zs_wheel *wheel, int64_t now_ns, struct due *due)
 {
 	int64_t target = now_ns >> ZS_WHEEL_TICK_SHIFT;
-	unsigned int level, slot;
 
 	if (target < wheel->now_tick)
 		target = wheel->now_tick;
-	while (find_earliest(wheel, &level, &slot)) {
-		int64_t tick = first_tick(wheel, level, slot);
-		struct zs_list nodes;
+	while (wheel->words) {
+		unsigned int slot = earliest_slot(wheel);
+		int64_t tick = first_tick(wheel, slot);
 
 		if (tick > target)
 			break;
-		if (level == 0 && tick < target) {
-			take_slot(wheel, level, slot, due);
+		wheel->now_tick = tick;
+		if (slot >= ZS_WHEEL_SLOTS) {
+			spread_out(wheel, slot);
 			continue;
 		}
-		zs_list_init(&nodes);
-		take_slot(wheel, level, slot, &nodes);
-		wheel->now_tick = tick;
-		sort_out(wheel, &nodes, now_ns, due);
+		take_due(wheel, slot, now_ns, due);
 		/* What is left in the current tick is not due yet. */
-		if (tick == target && level == 0)
+		if (tick == target)
 			break;
 	}
 	wheel->now_tick = target;
@@ -180,12 +238,9 @@ static void advance(struct zs_wheel *wheel, int64_t now_ns, struct zs_list *due)
 
 void zs_wheel_init(struct zs_wheel *wheel, int64_t now_ns)
 {
-	wheel->now_tick = now_ns >> ZS_WHEEL_TICK_SHIFT;
-	wheel->num_armed = 0;
-	for (unsigned int i = 0; i < ZS_WHEEL_LEVELS; i++)
-		wheel->occupied[i] = 0;
-	for (unsigned int i = 0; i < ZS_WHEEL_LEVELS * ZS_WHEEL_SLOTS; i++)
-		zs_list_init(&wheel->slots[i]);
+	*wheel = (struct zs_wheel){
+		.now_tick = now_ns >> ZS_WHEEL_TICK_SHIFT,
+	};
 }
 
 void zs_wheel_start(struct zs_wheel *wheel, struct zs_timer *timer,
@@ -193,8 +248,15 @@ void zs_wheel_start(struct zs_wheel *wheel, struct zs_timer *timer,
 {
 	ZS_ASSERT(!zs_timer_armed(timer));
 	timer->deadline_ns = deadline_ns;
-	wheel->num_armed++;
-	place(wheel, timer);
+	place(wheel, timer, count(&wheel->num_started) % ZS_WHEEL_LANES);
+}
+
+uint64_t zs_wheel_num_armed(const struct zs_wheel *wheel)
+{
+	/* The last first: what is read later can only be more. */
+	uint64_t gone = get(&wheel->num_cancelled) + get(&wheel->num_fired);
+
+	return get(&wheel->num_started) - gone;
 }
 
 bool zs_wheel_cancel(struct zs_wheel *wheel, struct zs_timer *timer)
@@ -202,52 +264,116 @@ bool zs_wheel_cancel(struct zs_wheel *wheel, struct zs_timer *timer)
 	if (!zs_timer_armed(timer))
 		return false;
 	unlink_timer(wheel, timer);
+	count(&wheel->num_cancelled);
 	return true;
 }
 
 uint64_t zs_wheel_expire(struct zs_wheel *wheel, int64_t now_ns)
 {
-	struct zs_list due;
+	struct due due = { .first = NULL, .last = &due.first };
+	struct zs_timer *timer;
 	uint64_t fired = 0;
 
 	/* All that are due leave the slots before the first fires, so that what
-	 * a fire() starts waits for the next expire, and what it cancels is
+	 * its function starts waits for the next expire, and what it cancels is
 	 * still linked. */
-	zs_list_init(&due);
 	advance(wheel, now_ns, &due);
-	while (!zs_list_empty(&due)) {
-		struct zs_timer *timer = timer_of(due.next);
-
-		__builtin_prefetch(timer->node.next->next);
+	*due.last = NULL;
+	while (due.first) {
+		timer = due.first;
 		unlink_timer(wheel, timer);
-		timer->fire(timer);
+		__builtin_prefetch(timer->next);
+		count(&wheel->num_fired);
+		timer->fn(timer, timer->arg);
 		fired++;
 	}
 	return fired;
 }
 
+/* The earliest deadline of a slot, or INT64_MIN if there are so many that it
+ * does not pay to look. */
+static int64_t earliest_of(const struct zs_wheel *wheel, unsigned int slot)
+{
+	const struct zs_timer *timer;
+	int64_t earliest = INT64_MAX;
+	unsigned int lane, scanned = 0;
+
+	for (lane = 0; lane < ZS_WHEEL_LANES; lane++) {
+		timer = wheel->slots[slot][lane];
+		for (; timer; timer = timer->next) {
+			if (scanned++ == SCAN_LIMIT)
+				return INT64_MIN;
+			if (timer->deadline_ns < earliest)
+				earliest = timer->deadline_ns;
+		}
+	}
+	return earliest;
+}
+
+/* The last nanosecond of a tick. */
+static int64_t end_of(int64_t tick)
+{
+	return (int64_t)((uint64_t)tick << ZS_WHEEL_TICK_SHIFT |
+			 ((UINT64_C(1) << ZS_WHEEL_TICK_SHIFT) - 1));
+}
+
+/* Of a slot of the lowest level: have many of its batch's slots timers? */
+static bool is_crowded(const struct zs_wheel *wheel, unsigned int slot)
+{
+	const uint64_t *words = &wheel->occupied[slot / ZS_WHEEL_BATCH * 2];
+
+	return __builtin_popcountll(words[0]) +
+		       __builtin_popcountll(words[1]) >=
+	       ZS_WHEEL_CROWD;
+}
+
 int64_t zs_wheel_next(const struct zs_wheel *wheel)
 {
-	const struct zs_list *list, *node;
-	int64_t earliest = INT64_MAX;
-	unsigned int level, slot, scanned = 0;
+	unsigned int slot;
+	int64_t tick, earliest;
 
-	if (!find_earliest(wheel, &level, &slot))
+	if (!wheel->words)
 		return INT64_MAX;
-	list = &wheel->slots[level * ZS_WHEEL_SLOTS + slot];
-	for (node = list->next; node != list; node = node->next) {
-		int64_t deadline_ns =
-			zs_container_of(node, const struct zs_timer, node)
-				->deadline_ns;
-
-		if (deadline_ns < earliest)
-			earliest = deadline_ns;
-		if (++scanned == SCAN_LIMIT)
-			break;
-	}
-	/* In one tick the earliest of some is close enough to that of all; a
-	 * long slot of a higher level has to be spread out first. */
-	if (level == 0 || scanned < SCAN_LIMIT)
+	slot = earliest_slot(wheel);
+	tick = first_tick(wheel, slot);
+	if (slot < ZS_WHEEL_SLOTS && is_crowded(wheel, slot))
+		return end_of(tick | (ZS_WHEEL_BATCH - 1));
+	earliest = earliest_of(wheel, slot);
+	if (earliest != INT64_MIN)
 		return earliest;
-	return first_tick(wheel, level, slot) << ZS_WHEEL_TICK_SHIFT;
+	/* All of a tick at its end; a long slot has to be spread out first. */
+	if (slot < ZS_WHEEL_SLOTS)
+		return end_of(tick);
+	return tick << ZS_WHEEL_TICK_SHIFT;
+}
+
+ZS_RACY int64_t zs_wheel_not_before(const struct zs_wheel *wheel)
+{
+	uint32_t words = wheel->words;
+	unsigned int word;
+	uint64_t slots;
+
+	if (!words)
+		return INT64_MAX;
+	word = (unsigned int)__builtin_ctz(words);
+	slots = wheel->occupied[word];
+	if (!slots)
+		return INT64_MAX;
+	return first_tick(wheel,
+			  word * 64 + (unsigned int)__builtin_ctzll(slots))
+	       << ZS_WHEEL_TICK_SHIFT;
+}
+
+void zs_wheel_drop(struct zs_wheel *wheel)
+{
+	unsigned int slot, lane;
+
+	while (wheel->words) {
+		slot = earliest_slot(wheel);
+		for (lane = 0; lane < ZS_WHEEL_LANES; lane++) {
+			while (wheel->slots[slot][lane])
+				zs_wheel_cancel(wheel,
+						wheel->slots[slot][lane]);
+		}
+	}
 }

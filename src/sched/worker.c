@@ -240,9 +240,8 @@ static void turn(struct zs_worker *worker)
 	zs_worker_take_in_all(worker);
 	now_ns = zs_clock_ns();
 	zs_worker_set_now(worker, now_ns);
-	if (worker->wheel.num_armed > 0)
-		ZS_COUNT(worker->counters.timers_fired,
-			 zs_wheel_expire(&worker->wheel, now_ns));
+	if (!zs_wheel_is_empty(&worker->wheel))
+		zs_wheel_expire(&worker->wheel, now_ns);
 	if (zs_unlikely(worker->is_starved) &&
 	    now_ns >= worker->starved_until_ns)
 		worker->is_starved = false;
@@ -259,13 +258,6 @@ void zs_worker_loop(struct zs_worker *worker)
 	ZS_ASSERT(!zs_worker_has_ready(worker));
 	ZS_ASSERT(!worker->arrivals.first);
 	ZS_ASSERT(zs_deque_size(&worker->unstarted) == 0);
-}
-
-void zs_worker_start_timer(struct zs_worker *worker, struct zs_timer *timer,
-			   int64_t deadline_ns)
-{
-	ZS_COUNT(worker->counters.timers_started, 1);
-	zs_wheel_start(&worker->wheel, timer, deadline_ns);
 }
 
 /* --- life --- */
@@ -318,6 +310,7 @@ unpin:
 
 void zs_worker_leave(struct zs_worker *worker)
 {
+	zs_wheel_drop(&worker->wheel);
 	zs_worker_self = NULL;
 	worker->engine->ops->finish(worker->engine);
 	zs_signals_leave_thread(worker);

@@ -53,8 +53,6 @@ struct zs_worker_counters {
 	_Atomic uint64_t sleeps;
 	_Atomic uint64_t spins;
 	_Atomic uint64_t turns;
-	_Atomic uint64_t timers_started;
-	_Atomic uint64_t timers_fired;
 	_Atomic uint64_t cancels;
 	_Atomic uint64_t left_open;
 	_Atomic uint64_t stacks;   /* mapped; a gauge */
@@ -180,9 +178,5 @@ void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
 		    enum zs_message_kind kind);
 /* Any thread. Ends its sleep; false if it does not sleep. */
 bool zs_worker_wake(struct zs_worker *worker);
-
-/* Its own thread. A timer, counted. */
-void zs_worker_start_timer(struct zs_worker *worker, struct zs_timer *timer,
-			   int64_t deadline_ns);
 
 #endif
