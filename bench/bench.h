@@ -147,6 +147,7 @@ extern const struct bench bench_tcp_echo;
 extern const struct bench bench_tcp_echo_2_workers;
 extern const struct bench bench_switch;
 extern const struct bench bench_spawn_join;
+extern const struct bench bench_timer_wheel;
 
 /* How many rounds to run, where the benchmark itself would take @own, or
  * @own_quick with --quick. */

@@ -11,10 +11,8 @@
 #include <unistd.h>
 
 static const struct bench *const benches[] = {
-	&bench_tcp_echo,
-	&bench_tcp_echo_2_workers,
-	&bench_switch,
-	&bench_spawn_join,
+	&bench_tcp_echo,   &bench_tcp_echo_2_workers, &bench_switch,
+	&bench_spawn_join, &bench_timer_wheel,
 };
 enum { NUM_BENCHES = sizeof(benches) / sizeof(benches[0]) };
 
