@@ -8,6 +8,8 @@
  * The limit is the least that the same memory costs in the same order: to link
  * each timer into one of 256 lists, and to unlink it; for those that expire in
  * the order of their deadlines, which a pointer to each tells without search.
+ * The best of some passes counts on both sides, for noise only adds; of what
+ * takes a second there is one pass.
  */
 #include "bench.h"
 
@@ -22,6 +24,7 @@
 enum {
 	TIMERS = 1000000,
 	LISTS = 256,
+	PASSES = 5,
 	LIMIT_MS = 60000,
 };
 
@@ -29,12 +32,12 @@ enum step { START, CANCEL, CANCEL_SHUFFLED, START_AND_EXPIRE, NUM_STEPS };
 
 static const struct {
 	const char *label;
-	double target_ns; /* what the design demands of its machine; 0: none */
+	const char *demand; /* what the design demands, of its own machine */
 } steps[NUM_STEPS] = {
-	[START] = { "start", 12 },
-	[CANCEL] = { "cancel", 15 },
-	[CANCEL_SHUFFLED] = { "cancel, shuffled", 0 },
-	[START_AND_EXPIRE] = { "start and expire", 130 },
+	[START] = { "start", "; the design demands 12" },
+	[CANCEL] = { "cancel", "; the design demands 15" },
+	[CANCEL_SHUFFLED] = { "cancel, shuffled", "" },
+	[START_AND_EXPIRE] = { "start and expire", "; the design demands 130" },
 };
 
 /* A round; in shared memory, the child fills it. */
@@ -113,6 +116,13 @@ static double per_timer(int64_t start_ns)
 	return (double)(bare_cpu_ns() - start_ns) / TIMERS;
 }
 
+/* 0: there is none yet. */
+static void keep_best(double *best, double ns)
+{
+	if (*best == 0 || ns < *best)
+		*best = ns;
+}
+
 /* --- bare --- */
 
 static double link_all(void)
@@ -149,21 +159,26 @@ static double unlink_in(const uint32_t *order)
 	return per_timer(start_ns);
 }
 
-/* Within the second to come, deadlines and by_deadline are those of the last
- * step from here on. */
 static void measure_bare(struct timer_round *round)
 {
+	double *best = round->bare_ns;
+	double linked;
+	int i;
+
 	choose_deadlines(ZS_SECOND, 60 * ZS_SECOND);
-	link_all();
-	unlink_all();
-	round->bare_ns[START] = link_all();
-	round->bare_ns[CANCEL] = unlink_all();
-	link_all();
-	round->bare_ns[CANCEL_SHUFFLED] = unlink_in(shuffled);
+	for (i = 0; i < PASSES; i++) {
+		keep_best(&best[START], link_all());
+		keep_best(&best[CANCEL], unlink_all());
+		link_all();
+		keep_best(&best[CANCEL_SHUFFLED], unlink_in(shuffled));
+	}
 	choose_deadlines(0, ZS_SECOND);
 	sort_by_deadline();
-	round->bare_ns[START_AND_EXPIRE] = link_all();
-	round->bare_ns[START_AND_EXPIRE] += unlink_in(by_deadline);
+	for (i = 0; i < PASSES; i++) {
+		linked = link_all();
+		keep_best(&best[START_AND_EXPIRE],
+			  linked + unlink_in(by_deadline));
+	}
 	memset(entries, 0, sizeof(entries));
 }
 
@@ -176,21 +191,21 @@ static void count_call(struct zs_timer *timer, void *arg)
 	num_called++;
 }
 
-static int start_all(double *ns)
+static int start_all(double *best)
 {
-	int64_t start_ns = bare_cpu_ns();
 	int64_t now_ns = zs_now();
+	int64_t start_ns = bare_cpu_ns();
 	uint32_t i;
 	int ret = 0;
 
 	for (i = 0; i < TIMERS; i++)
 		ret |= zs_timer_start(&entries[i].timer, now_ns + deadlines[i],
 				      count_call, NULL);
-	*ns = per_timer(start_ns);
+	keep_best(best, per_timer(start_ns));
 	return ret == 0 ? 0 : -EIO;
 }
 
-static int cancel_all(double *ns)
+static int cancel_all(double *best)
 {
 	int64_t start_ns = bare_cpu_ns();
 	int cancelled = 0;
@@ -198,11 +213,11 @@ static int cancel_all(double *ns)
 
 	for (i = 0; i < TIMERS; i++)
 		cancelled += zs_timer_cancel(&entries[i].timer);
-	*ns = per_timer(start_ns);
+	keep_best(best, per_timer(start_ns));
 	return cancelled == TIMERS ? 0 : -ENOMSG;
 }
 
-static int cancel_shuffled(double *ns)
+static int cancel_shuffled(double *best)
 {
 	int64_t start_ns = bare_cpu_ns();
 	int cancelled = 0;
@@ -210,20 +225,34 @@ static int cancel_shuffled(double *ns)
 
 	for (i = 0; i < TIMERS; i++)
 		cancelled += zs_timer_cancel(&entries[shuffled[i]].timer);
-	*ns = per_timer(start_ns);
+	keep_best(best, per_timer(start_ns));
 	return cancelled == TIMERS ? 0 : -ENOMSG;
 }
 
 static int start_and_expire(double *ns)
 {
 	int64_t start_ns = bare_cpu_ns();
+	double started = 0;
 	int ret;
 
 	num_called = 0;
-	ret = start_all(ns);
+	ret = start_all(&started);
 	while (ret == 0 && num_called < TIMERS)
 		ret = zs_sleep(20 * ZS_MILLISECOND);
 	*ns = per_timer(start_ns);
+	return ret;
+}
+
+static int measure_pass(double *best)
+{
+	int ret = start_all(&best[START]);
+
+	if (ret >= 0)
+		ret = cancel_all(&best[CANCEL]);
+	if (ret >= 0)
+		ret = start_all(&best[START]);
+	if (ret >= 0)
+		ret = cancel_shuffled(&best[CANCEL_SHUFFLED]);
 	return ret;
 }
 
@@ -232,22 +261,14 @@ static int measure(void *arg)
 	struct timer_round *round = arg;
 	struct zs_runtime_info info;
 	int ret = zs_runtime_info(NULL, &info);
+	int i;
 
 	if (ret < 0)
 		return ret;
 	strncpy(round->model, info.model_name, sizeof(round->model) - 1);
 	choose_deadlines(ZS_SECOND, 60 * ZS_SECOND);
-	ret = start_all(&round->ours_ns[START]);
-	if (ret >= 0)
-		ret = cancel_all(&round->ours_ns[CANCEL]);
-	if (ret >= 0)
-		ret = start_all(&round->ours_ns[START]);
-	if (ret >= 0)
-		ret = cancel_shuffled(&round->ours_ns[CANCEL_SHUFFLED]);
-	if (ret >= 0)
-		ret = start_all(&round->ours_ns[START]);
-	if (ret >= 0)
-		ret = cancel_all(&round->ours_ns[CANCEL]);
+	for (i = 0; i < PASSES && ret >= 0; i++)
+		ret = measure_pass(round->ours_ns);
 	choose_deadlines(0, ZS_SECOND);
 	if (ret >= 0)
 		ret = start_and_expire(&round->ours_ns[START_AND_EXPIRE]);
@@ -310,14 +331,13 @@ static void report_step(struct bench_report *report, const char *model,
 		ratio;
 	add_result(report, "bare_list", steps[step].label, bare)
 		->ratio_to_limit = bench_summarize(&ones);
-	bench_report_show(report,
-			  "timer_wheel: %s, of 1,000,000: %.1f ns, %.2f times "
-			  "the bare list's %.1f (%.2f to %.2f over %u rounds); "
-			  "%.0f ns is demanded on the design's machine.",
-			  steps[step].label, bench_summarize(ours).median,
-			  ratio.median, bench_summarize(bare).median,
-			  ratio.least, ratio.greatest, ratio.count,
-			  steps[step].target_ns);
+	bench_report_show(
+		report,
+		"timer_wheel: %s, of 1,000,000: %.1f ns, %.2f times "
+		"the bare list's %.1f (%.2f to %.2f over %u rounds)%s.",
+		steps[step].label, bench_summarize(ours).median, ratio.median,
+		bench_summarize(bare).median, ratio.least, ratio.greatest,
+		ratio.count, steps[step].demand);
 }
 
 /* The guide's measure: each timer is started, cancelled, started, called. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Functions of timers: what they may do, on which worker, when the runtime ends,
- * and what a mistake gets.
+ * Functions of timers: what they may do, on which worker, and when the runtime
+ * ends; and what a mistake gets.
  */
 #include <check.h>
 #include <errno.h>

@@ -72,6 +72,8 @@ static void start(struct alarm *alarm, int64_t deadline_ns)
 	alarm->tick = deadline_ns >> ZS_WHEEL_TICK_SHIFT;
 	if (alarm->tick < wheel.now_tick)
 		alarm->tick = wheel.now_tick;
+	if (alarm->tick < wheel.held_tick)
+		alarm->tick = wheel.held_tick;
 	zs_wheel_start(&wheel, &alarm->timer, deadline_ns);
 }
 
@@ -216,6 +218,31 @@ START_TEST(fire_may_cancel_what_is_due_with_it)
 }
 END_TEST
 
+static void restart_just_ahead(struct zs_timer *timer, void *arg)
+{
+	fire(timer, arg);
+	start(arg, timer->deadline_ns + 100 * TICK);
+}
+
+/* Each is called amid the others, of which most are still in their slots; what
+ * it starts is due as well, but not before the next expire. */
+START_TEST(late_timers_start_others_for_the_next_expire)
+{
+	for (int i = 0; i < NUM_TIMERS; i++) {
+		alarms[i].timer.fn = restart_just_ahead;
+		start(&alarms[i],
+		      now + (int64_t)random_below(UINT64_C(1) << 30));
+	}
+	now += INT64_C(1) << 31;
+	for (int i = 1; i <= 10; i++) {
+		ck_assert_uint_eq(expire(), NUM_TIMERS);
+		for (int j = 0; j < NUM_TIMERS; j++)
+			ck_assert_int_eq(alarms[j].num_fired, i);
+	}
+	ck_assert_int_lt(zs_wheel_next(&wheel), now + BATCH);
+}
+END_TEST
+
 /* A year of ticks, 481 thousand million of them, between two timers. */
 START_TEST(long_idle_time_costs_nothing)
 {
@@ -259,7 +286,7 @@ START_TEST(following_next_fires_all_within_a_batch)
 END_TEST
 
 /* Seven in a batch are few: each is asked for at its nanosecond. Eight are
- * waited for together; but not those of one tick, nor those of another batch. */
+ * waited for together, but not with those of the next batch. */
 START_TEST(only_a_crowd_is_asked_for_late)
 {
 	int64_t batch = (now / BATCH + 2) * BATCH;
@@ -282,8 +309,8 @@ START_TEST(only_a_crowd_is_asked_for_late)
 }
 END_TEST
 
-/* A worker that was stopped for ten hours. Those that are hours apart come in
- * the order of their deadlines all the same. */
+/* A worker that was stopped for hours. Those that are hours apart come in the
+ * order of their deadlines all the same. */
 START_TEST(long_standstill_fires_all_in_order)
 {
 	for (int i = 0; i < NUM_TIMERS; i++)
@@ -486,6 +513,7 @@ int main(void)
 	tcase_add_test(tests, cancel_is_true_once);
 	tcase_add_test(tests, timer_that_fire_starts_waits_for_the_next_expire);
 	tcase_add_loop_test(tests, fire_may_cancel_what_is_due_with_it, 0, 2);
+	tcase_add_test(tests, late_timers_start_others_for_the_next_expire);
 	tcase_add_test(tests, long_idle_time_costs_nothing);
 	tcase_add_test(tests, following_next_fires_all_within_a_batch);
 	tcase_add_test(tests, only_a_crowd_is_asked_for_late);

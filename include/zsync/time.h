@@ -73,11 +73,13 @@ int zs_sleep_until(int64_t deadline_ns);
  * wait for it, so it should be short.
  *
  * When. At the first turn of the worker's loop after the deadline, never
- * before. On a machine that is idle this is some 0.1 ms later at most: where
- * many timers are close together they are dealt with 66 us at a time. A worker
- * whose task does not give way is late by that. Deadlines are kept in order but
- * for those less than 1.1 us apart. What a function arms for a time in the past
- * comes at the next turn, so a timer that always does that lets others run.
+ * before. On an idle machine that is as late as the kernel wakes the thread,
+ * 0.05 to 0.1 ms; where many timers are close together they are dealt with
+ * 0.13 ms at a time, which comes on top. A worker whose task does not give way
+ * is late by that. Those that are due are called in the order of their
+ * deadlines, but for those less than 1.1 us apart. What a function arms for a
+ * time in the past comes at the next turn, so a timer that always does that
+ * lets others run.
  *
  * A timer keeps no runtime alive. When the last task has ended, those that are
  * still armed are unarmed without a call.

@@ -116,17 +116,14 @@ static ZS_ALWAYS_INLINE void place(struct zs_wheel *wheel,
 	mark(wheel, slot);
 }
 
-/* @link is what the last timer of a list hung on. If that was the list's head,
- * it tells the slot, which may be empty now. The list of those that are about
- * to fire is in no slot. */
-static void unmark_if_empty(struct zs_wheel *wheel, struct zs_timer **link)
+/* A list of the slot that begins at @offset has become empty: perhaps the last
+ * that was not. */
+static ZS_NOINLINE void unmark_if_empty(struct zs_wheel *wheel,
+					uintptr_t offset)
 {
-	uintptr_t offset = (uintptr_t)link - (uintptr_t)wheel->slots;
-	unsigned int slot, lane;
+	unsigned int slot = (unsigned int)(offset / sizeof(wheel->slots[0]));
+	unsigned int lane;
 
-	if (offset >= sizeof(wheel->slots))
-		return;
-	slot = (unsigned int)(offset / sizeof(wheel->slots[0]));
 	for (lane = 0; lane < ZS_WHEEL_LANES; lane++) {
 		if (wheel->slots[slot][lane])
 			return;
@@ -139,13 +136,20 @@ static ZS_ALWAYS_INLINE void unlink_timer(struct zs_wheel *wheel,
 {
 	struct zs_timer *next = timer->next;
 	struct zs_timer **link = timer->link;
+	uintptr_t offset;
 
 	*link = next;
 	timer->link = NULL;
-	if (next)
+	if (next) {
 		next->link = link;
-	else
-		unmark_if_empty(wheel, link);
+		return;
+	}
+	/* The last of a list. If it was the first, too, the head that it hung
+	 * on tells the slot; but the list of those that are about to fire is in
+	 * no slot. */
+	offset = (uintptr_t)link - (uintptr_t)wheel->slots;
+	if (offset < sizeof(wheel->slots))
+		unmark_if_empty(wheel, offset);
 }
 
 /* Those that are about to fire, in order. */
@@ -209,20 +213,21 @@ static void take_due(struct zs_wheel *wheel, unsigned int slot, int64_t now_ns,
 	}
 }
 
-/* Brings the wheel to @now_ns. Each turn deals with one slot that has timers,
- * whatever the time between them. */
-static void advance(struct zs_wheel *wheel, int64_t now_ns, struct due *due)
+/* Collects those that are due at @now_ns, which is in tick @target. A turn of
+ * the loop deals with one slot that has timers, whatever the time between them.
+ * Stops before a long slot if it has got some, so that they are called while
+ * they are in the cache. */
+static void advance(struct zs_wheel *wheel, int64_t target, int64_t now_ns,
+		    struct due *due)
 {
-	int64_t target = now_ns >> ZS_WHEEL_TICK_SHIFT;
-
-	if (target < wheel->now_tick)
-		target = wheel->now_tick;
 	while (wheel->words) {
 		unsigned int slot = earliest_slot(wheel);
 		int64_t tick = first_tick(wheel, slot);
 
 		if (tick > target)
-			break;
+			return;
+		if (slot >= ZS_WHEEL_SLOTS && due->last != &due->first)
+			return;
 		wheel->now_tick = tick;
 		if (slot >= ZS_WHEEL_SLOTS) {
 			spread_out(wheel, slot);
@@ -231,24 +236,57 @@ static void advance(struct zs_wheel *wheel, int64_t now_ns, struct due *due)
 		take_due(wheel, slot, now_ns, due);
 		/* What is left in the current tick is not due yet. */
 		if (tick == target)
-			break;
+			return;
 	}
-	wheel->now_tick = target;
+}
+
+static uint64_t call_all(struct zs_wheel *wheel, struct due *due)
+{
+	uint64_t called = 0;
+
+	*due->last = NULL;
+	while (due->first) {
+		struct zs_timer *timer = due->first;
+
+		unlink_timer(wheel, timer);
+		__builtin_prefetch(timer->next);
+		count(&wheel->num_fired);
+		timer->fn(timer, timer->arg);
+		called++;
+	}
+	due->last = &due->first;
+	return called;
+}
+
+static void release_held(struct zs_wheel *wheel)
+{
+	while (wheel->held) {
+		struct zs_timer *timer = wheel->held;
+
+		unlink_timer(wheel, timer);
+		place(wheel, timer, 0);
+	}
 }
 
 void zs_wheel_init(struct zs_wheel *wheel, int64_t now_ns)
 {
 	*wheel = (struct zs_wheel){
 		.now_tick = now_ns >> ZS_WHEEL_TICK_SHIFT,
+		.held_tick = INT64_MIN,
 	};
 }
 
 void zs_wheel_start(struct zs_wheel *wheel, struct zs_timer *timer,
 		    int64_t deadline_ns)
 {
+	uint64_t number = count(&wheel->num_started);
+
 	ZS_ASSERT(!zs_timer_armed(timer));
 	timer->deadline_ns = deadline_ns;
-	place(wheel, timer, count(&wheel->num_started) % ZS_WHEEL_LANES);
+	if (zs_unlikely(deadline_ns >> ZS_WHEEL_TICK_SHIFT <= wheel->held_tick))
+		push(&wheel->held, timer);
+	else
+		place(wheel, timer, number % ZS_WHEEL_LANES);
 }
 
 uint64_t zs_wheel_num_armed(const struct zs_wheel *wheel)
@@ -271,22 +309,22 @@ bool zs_wheel_cancel(struct zs_wheel *wheel, struct zs_timer *timer)
 uint64_t zs_wheel_expire(struct zs_wheel *wheel, int64_t now_ns)
 {
 	struct due due = { .first = NULL, .last = &due.first };
-	struct zs_timer *timer;
-	uint64_t fired = 0;
+	int64_t target = now_ns >> ZS_WHEEL_TICK_SHIFT;
+	uint64_t fired = 0, called;
 
-	/* All that are due leave the slots before the first fires, so that what
-	 * its function starts waits for the next expire, and what it cancels is
-	 * still linked. */
-	advance(wheel, now_ns, &due);
-	*due.last = NULL;
-	while (due.first) {
-		timer = due.first;
-		unlink_timer(wheel, timer);
-		__builtin_prefetch(timer->next);
-		count(&wheel->num_fired);
-		timer->fn(timer, timer->arg);
-		fired++;
-	}
+	if (target < wheel->now_tick)
+		target = wheel->now_tick;
+	wheel->held_tick = target;
+	/* The last turn calls none: it spreads out what the functions have
+	 * started in the long slots that @target is in. */
+	do {
+		advance(wheel, target, now_ns, &due);
+		called = call_all(wheel, &due);
+		fired += called;
+	} while (called > 0);
+	wheel->now_tick = target;
+	wheel->held_tick = INT64_MIN;
+	release_held(wheel);
 	return fired;
 }
 

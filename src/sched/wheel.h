@@ -41,6 +41,10 @@ static inline bool zs_timer_armed(const struct zs_timer *timer)
 struct zs_wheel {
 	int64_t now_tick; /* of the last expire: all before it have fired */
 	uint32_t words;	  /* a bit for each word of occupied that is not 0 */
+	/* While an expire goes on: what is started for this tick or before it
+	 * is held until the end, so that it waits for the next expire. */
+	int64_t held_tick;
+	struct zs_timer *held;
 	/* Written by the worker; read by anyone, relaxed. */
 	_Atomic uint64_t num_started;
 	_Atomic uint64_t num_fired;
@@ -74,8 +78,8 @@ bool zs_wheel_cancel(struct zs_wheel *wheel, struct zs_timer *timer);
 uint64_t zs_wheel_expire(struct zs_wheel *wheel, int64_t now_ns);
 
 /* When to call expire next: at the earliest deadline, exactly, or in a crowd at
- * most a batch of ticks after it; sooner if a long slot has to be spread out first.
- * INT64_MAX if no timer will ever fire. */
+ * most a batch of ticks after it; sooner if a long slot has to be spread out
+ * first. INT64_MAX if no timer will ever fire. */
 int64_t zs_wheel_next(const struct zs_wheel *wheel);
 
 /* A point in time before which none fires, INT64_MAX if none is armed. For the
