@@ -19,8 +19,8 @@
 
 enum {
 	BENCH_ROUNDS_MAX = 99,
-	BENCH_RESULTS_MAX = 32,
-	BENCH_LINES_MAX = 48,
+	BENCH_RESULTS_MAX = 64,
+	BENCH_LINES_MAX = 64,
 };
 
 /* --- sample.c: figures --- */
@@ -69,6 +69,7 @@ struct bench_result {
 	struct bench_value server_over_client;
 	struct bench_value system_calls_per_op;
 	struct bench_value ratio_to_limit;
+	double most_ratio; /* that is wanted; 0: nothing is promised */
 };
 
 struct bench_report {
@@ -145,6 +146,8 @@ struct bench {
 
 extern const struct bench bench_tcp_echo;
 extern const struct bench bench_tcp_echo_2_workers;
+extern const struct bench bench_unix_echo;
+extern const struct bench bench_one_connection;
 extern const struct bench bench_switch;
 extern const struct bench bench_spawn_join;
 

@@ -11,10 +11,9 @@
 #include <unistd.h>
 
 static const struct bench *const benches[] = {
-	&bench_tcp_echo,
-	&bench_tcp_echo_2_workers,
-	&bench_switch,
-	&bench_spawn_join,
+	&bench_tcp_echo,  &bench_tcp_echo_2_workers,
+	&bench_unix_echo, &bench_one_connection,
+	&bench_switch,	  &bench_spawn_join,
 };
 enum { NUM_BENCHES = sizeof(benches) / sizeof(benches[0]) };
 

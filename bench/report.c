@@ -125,13 +125,15 @@ static void table_row(const struct bench_result *result, FILE *out)
 	table_cell(out, result->ops_per_second, 1e3,
 		   result->ops_per_second.median < 1e7 ? 1 : 0);
 	table_cell(out, result->cpu_ns_per_op, 1, 1);
-	table_cell(out, result->p50_ns, 1e6, 2);
-	table_cell(out, result->p99_ns, 1e6, 2);
-	table_cell(out, result->p999_ns, 1e6, 2);
+	table_cell(out, result->p50_ns, 1e3, 1);
+	table_cell(out, result->p99_ns, 1e3, 1);
+	table_cell(out, result->p999_ns, 1e3, 1);
 	table_cell(out, result->system_calls_per_op, 1, 3);
 	if (ratio->count > 0)
 		fprintf(out, "  %.2f [%.2f..%.2f]", ratio->median, ratio->least,
 			ratio->greatest);
+	if (ratio->count > 0 && result->most_ratio > 0)
+		fprintf(out, ", at most %.2f", result->most_ratio);
 	fprintf(out, "\n");
 }
 
@@ -152,7 +154,7 @@ static void table_rows(const struct bench_report *report, FILE *out)
 				"%-19s %-22s %9s %9s %9s %9s %9s %9s  "
 				"%s\n",
 				"what", "how", "1000 op/s", "cpu ns/op",
-				"p50 ms", "p99 ms", "p99.9 ms", "calls/op",
+				"p50 us", "p99 us", "p99.9 us", "calls/op",
 				"of the limit");
 		}
 		table_row(result, out);
@@ -229,6 +231,9 @@ static void json_result(FILE *out, const struct bench_result *result)
 	else
 		fprintf(out, "null");
 	json_value(out, "ratio_to_limit", result->ratio_to_limit);
+	if (result->most_ratio > 0)
+		fprintf(out, ", \"most_ratio_to_limit\": %.6g",
+			result->most_ratio);
 	fprintf(out, ", \"rounds\": %u,\n     \"range\": {",
 		result->cpu_ns_per_op.count);
 	json_range(out, "", "cpu_ns_per_op", result->cpu_ns_per_op);
