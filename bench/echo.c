@@ -19,7 +19,7 @@
 #include <zsync/config.h>
 
 enum {
-	SERVERS_MAX = 4,
+	SERVERS_MAX = 5,
 	SPARE_DESCRIPTORS = 64, /* what a process has open besides clients */
 	IDLE_SPIN_US = 20,	/* zsync's own, where there are CPUs for it */
 };
@@ -31,6 +31,7 @@ struct server {
 	bool is_ours;
 	double most_ratio; /* to the limit; 0: none is promised */
 	uint32_t idle_spin_us;
+	enum echo_load_kind load_kind;
 };
 
 /* The figures of one server, a value a round. */
@@ -78,7 +79,7 @@ static int run_round(struct run *run, const struct server *server)
 		.workers = question->workers,
 		.clients = run->clients,
 		.idle_spin_us = server->idle_spin_us,
-		.load_blocks = question->is_of_latency,
+		.load_kind = server->load_kind,
 		.warm_up_ns = run->warm_up_ns,
 		.measure_ns = run->measure_ns,
 		.serve = server->serve,
@@ -471,11 +472,18 @@ static int run_one_connection(const struct bench_options *options,
 			      struct bench_report *report)
 {
 	static const struct server servers[] = {
-		{ echo_zsync_serve, "zsync, idle spin 20 us", .is_ours = true,
-		  .most_ratio = 0.45, .idle_spin_us = IDLE_SPIN_US },
-		{ echo_zsync_serve, "zsync, no idle spin", .is_ours = true,
-		  .most_ratio = 1.0, .idle_spin_us = 0 },
-		{ echo_blocking_serve, "recv and send", .is_limit = true },
+		{ echo_zsync_serve, "both ends, idle spin", .is_ours = true,
+		  .most_ratio = 0.45, .idle_spin_us = IDLE_SPIN_US,
+		  .load_kind = ECHO_LOAD_TASK },
+		{ echo_zsync_serve, "server, idle spin", .is_ours = true,
+		  .most_ratio = 1.0, .idle_spin_us = IDLE_SPIN_US,
+		  .load_kind = ECHO_LOAD_BLOCKING },
+		{ echo_zsync_serve, "both ends, no spin", .is_ours = true,
+		  .most_ratio = 1.0, .load_kind = ECHO_LOAD_TASK },
+		{ echo_zsync_serve, "server, no spin", .is_ours = true,
+		  .most_ratio = 1.0, .load_kind = ECHO_LOAD_BLOCKING },
+		{ echo_blocking_serve, "send and recv", .is_limit = true,
+		  .load_kind = ECHO_LOAD_BLOCKING },
 	};
 	static const struct question question = {
 		.name = "one_connection",

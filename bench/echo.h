@@ -32,6 +32,13 @@ struct echo_counters {
 	} workers[ECHO_WORKERS_MAX];
 };
 
+/* What the load is made of. All but the first are for one connection. */
+enum echo_load_kind {
+	ECHO_LOAD_RING,
+	ECHO_LOAD_BLOCKING, /* plain send and recv */
+	ECHO_LOAD_TASK,	    /* the same by a task of zsync */
+};
+
 /* A round, in shared memory. All of it is handed over through the control
  * socket or by the end of a process, but for the bare servers' counters: these
  * may be a batch old when they are read. */
@@ -41,7 +48,7 @@ struct echo_round {
 	int workers;
 	unsigned int clients;
 	uint32_t idle_spin_us; /* of zsync's workers */
-	bool load_blocks;      /* the load is plain send and recv: 1 client */
+	enum echo_load_kind load_kind;
 	int64_t warm_up_ns;
 	int64_t measure_ns;
 	uint64_t trips_wanted; /* not 0: these instead of an interval */

@@ -2,7 +2,7 @@
 /*
  * The load of the echo benchmarks: a loop over a bare ring that keeps one
  * message under way on each connection and checks every byte of every answer;
- * or, for one connection, two blocking system calls a message.
+ * or, for one connection, two blocking calls a message.
  * Run by echo_round.c in a child on a CPU of its own; one thread.
  *
  * It measures, too: over one interval, the trips, its own CPU time and the
@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zsync.h>
 
 #include "base/clock.h"
 #include "bench.h"
@@ -92,7 +93,7 @@ static void start_message(struct load *load, uint32_t index, int64_t now_ns)
 	connection->sent_ns = now_ns;
 	fill_message(connection, index);
 	load->under_way++;
-	if (load->round->load_blocks)
+	if (load->round->load_kind != ECHO_LOAD_RING)
 		return;
 	sqe = prepare(load, index, KIND_SEND);
 	sqe->addr = (uint64_t)(uintptr_t)connection->out;
@@ -173,7 +174,6 @@ static void turn_ring(struct load *load)
 		dispatch(load, &cqe);
 }
 
-/* A whole trip of the only connection. */
 static void turn_blocking(struct load *load)
 {
 	struct connection *connection = &load->connections[0];
@@ -187,15 +187,35 @@ static void turn_blocking(struct load *load)
 		end_trip(load, 0);
 }
 
+static void turn_task(struct load *load)
+{
+	struct connection *connection = &load->connections[0];
+
+	if (zs_send_all(connection->fd, connection->out, ECHO_BYTES, 0) !=
+		    ECHO_BYTES ||
+	    zs_recv(connection->fd, connection->in, ECHO_BYTES, MSG_WAITALL) !=
+		    ECHO_BYTES)
+		fail(load, "the connection broke", -ECONNRESET);
+	else
+		end_trip(load, 0);
+}
+
 /* Until @until_ns, or until nothing is under way. */
 static void drive(struct load *load, int64_t until_ns)
 {
 	while (!load->failed && load->under_way > 0 &&
 	       zs_clock_ns() < until_ns) {
-		if (load->round->load_blocks)
-			turn_blocking(load);
-		else
+		switch (load->round->load_kind) {
+		case ECHO_LOAD_RING:
 			turn_ring(load);
+			break;
+		case ECHO_LOAD_BLOCKING:
+			turn_blocking(load);
+			break;
+		case ECHO_LOAD_TASK:
+			turn_task(load);
+			break;
+		}
 	}
 }
 
@@ -302,11 +322,27 @@ static int prepare_load(struct load *load)
 	return 0;
 }
 
+static int run_load(void *arg)
+{
+	struct load *load = arg;
+	unsigned int i;
+
+	for (i = 0; i < load->round->clients; i++)
+		start_message(load, i, zs_clock_ns());
+	measure(load);
+	/* Every message gets its answer before the connections close. */
+	load->stopping = true;
+	drive(load, zs_clock_ns() + (int64_t)ANSWER_LIMIT_MS * 1000000);
+	for (i = 0; i < load->round->clients; i++)
+		close(load->connections[i].fd);
+	return load->failed ? -EIO : 0;
+}
+
 int echo_load_run(void *arg)
 {
 	static struct load load;
 	struct echo_round *round = arg;
-	unsigned int i;
+	struct zs_config config = zs_config_default();
 	int ret;
 
 	load.round = round;
@@ -316,13 +352,9 @@ int echo_load_run(void *arg)
 	ret = connect_all(&load);
 	if (ret < 0)
 		return ret;
-	for (i = 0; i < round->clients; i++)
-		start_message(&load, i, zs_clock_ns());
-	measure(&load);
-	/* Every message gets its answer before the connections close. */
-	load.stopping = true;
-	drive(&load, zs_clock_ns() + (int64_t)ANSWER_LIMIT_MS * 1000000);
-	for (i = 0; i < round->clients; i++)
-		close(load.connections[i].fd);
-	return load.failed ? -EIO : 0;
+	if (round->load_kind != ECHO_LOAD_TASK)
+		return run_load(&load);
+	config.num_workers = 1;
+	config.idle_spin_us = round->idle_spin_us;
+	return zs_run(&config, run_load, &load);
 }
