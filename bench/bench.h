@@ -90,6 +90,11 @@ void bench_report_show(struct bench_report *report, const char *format, ...)
 void bench_report_note(struct bench_report *report, const char *format, ...)
 	ZS_PRINTF(2, 3);
 
+/* Notes why @name could not be run: @failure, or what @err stands for if that
+ * is empty. */
+void bench_report_failure(struct bench_report *report, const char *name,
+			  int err, const char *failure);
+
 void bench_report_table(const struct bench_report *report, FILE *out);
 void bench_report_json(const struct bench_report *report, FILE *out);
 
@@ -123,6 +128,10 @@ int bench_child_start(struct bench_child *child, const char *what, int cpu,
  * did not or died, -ETIMEDOUT if it had to be ended. */
 int bench_child_wait(struct bench_child *child, int limit_ms);
 
+/* Both: runs fn(arg) in a child and waits for its end. */
+int bench_child_run(const char *what, int cpu, int (*fn)(void *arg), void *arg,
+		    int limit_ms);
+
 /* Ends it at once. Nothing if it has ended. */
 void bench_child_kill(struct bench_child *child);
 
@@ -150,6 +159,8 @@ extern const struct bench bench_unix_echo;
 extern const struct bench bench_one_connection;
 extern const struct bench bench_switch;
 extern const struct bench bench_spawn_join;
+extern const struct bench bench_ring_nop;
+extern const struct bench bench_wake;
 
 /* How many rounds to run, where the benchmark itself would take @own, or
  * @own_quick with --quick. */

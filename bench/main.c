@@ -14,6 +14,7 @@ static const struct bench *const benches[] = {
 	&bench_tcp_echo,  &bench_tcp_echo_2_workers,
 	&bench_unix_echo, &bench_one_connection,
 	&bench_switch,	  &bench_spawn_join,
+	&bench_ring_nop,  &bench_wake,
 };
 enum { NUM_BENCHES = sizeof(benches) / sizeof(benches[0]) };
 

@@ -57,6 +57,13 @@ void bench_report_note(struct bench_report *report, const char *format, ...)
 		strcpy(report->notes[report->num_notes++], line);
 }
 
+void bench_report_failure(struct bench_report *report, const char *name,
+			  int err, const char *failure)
+{
+	bench_report_note(report, "%s: %s", name,
+			  failure[0] ? failure : strerror(-err));
+}
+
 /* --- the machine --- */
 
 struct machine {

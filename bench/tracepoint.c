@@ -62,16 +62,13 @@ static int find_in_child(void *arg)
 int64_t bench_tracepoint_find(void)
 {
 	int64_t *shared = bench_shared_map(sizeof(*shared));
-	struct bench_child child;
 	int64_t number;
 	int ret;
 
 	if (!shared)
 		return -ENOMEM;
-	ret = bench_child_start(&child, "tracefs", BENCH_ANY_CPU, find_in_child,
-				shared);
-	if (ret == 0)
-		ret = bench_child_wait(&child, FIND_LIMIT_MS);
+	ret = bench_child_run("tracefs", BENCH_ANY_CPU, find_in_child, shared,
+			      FIND_LIMIT_MS);
 	number = ret < 0 ? ret : *shared;
 	bench_shared_unmap(shared, sizeof(*shared));
 	return number;
