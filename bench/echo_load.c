@@ -27,7 +27,7 @@
 
 enum {
 	WORDS = ECHO_BYTES / sizeof(uint64_t),
-	ANSWER_LIMIT_MS = 5000, /* the server is taken for dead then */
+	ANSWER_LIMIT_MS = 10000, /* the server is taken for dead then */
 };
 
 enum kind { KIND_SEND, KIND_RECV };
