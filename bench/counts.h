@@ -7,6 +7,7 @@
 #ifndef ZS_BENCH_COUNTS_H
 #define ZS_BENCH_COUNTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* --- counts_work.c: on its own, or under a tool --- */
@@ -19,6 +20,9 @@ int counts_work_run(const char *name, uint64_t count);
 int counts_work_serve(const char *name, int fd);
 
 /* --- counts_tool.c --- */
+
+/* Is valgrind installed? */
+bool counts_has_callgrind(void);
 
 /* User instructions that one of @few to @many takes, their difference, so that
  * start and end do not count. Negative errno: why not, after a message. */

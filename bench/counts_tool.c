@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -93,16 +92,31 @@ static int become_tool(const struct tool_run *run)
 	inherit(run->keep_fds[0]);
 	inherit(run->keep_fds[1]);
 	execvp(args[0], (char *const *)(uintptr_t)args);
-	return explain(run->tool == CALLGRIND ?
-			       "valgrind, which counts the instructions, "
-			       "cannot be run" :
-			       "strace cannot be run",
-		       -errno);
+	return explain(args[0], -errno);
 }
 
 static int tool_child(void *arg)
 {
 	return become_tool(arg);
+}
+
+/* valgrind says its version, where nobody reads it. */
+static int try_callgrind(void *arg)
+{
+	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+
+	(void)arg;
+	if (null < 0 || dup2(null, STDOUT_FILENO) < 0)
+		return -errno;
+	execlp("valgrind", "valgrind", "--tool=callgrind", "--version",
+	       (char *)NULL);
+	return -errno;
+}
+
+bool counts_has_callgrind(void)
+{
+	return bench_child_run("valgrind", BENCH_ANY_CPU, try_callgrind, NULL,
+			       LIMIT_MS) == 0;
 }
 
 /* --- what the tool says --- */

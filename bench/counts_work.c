@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* What zsync-counts has counted: some work over and over again, and the echo
- * servers. Called by counts.c in the process that a tool watches; one thread. */
+ * servers. Called by counts.c in the process that a tool watches, on its only
+ * thread. */
 #include "counts.h"
 
 #include <errno.h>

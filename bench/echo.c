@@ -376,8 +376,8 @@ static int ask(const struct question *question,
 		.question = question,
 		.report = report,
 		.clients = allowed_clients(question->clients, report),
-		.warm_up_ns = options->quick ? 200000000 : 500000000,
-		.measure_ns = options->quick ? 700000000 : 2000000000,
+		.warm_up_ns = options->quick ? 100000000 : 500000000,
+		.measure_ns = options->quick ? 400000000 : 2000000000,
 	};
 	bool failed[SERVERS_MAX] = { false };
 	int ret;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The echo server that is measured: the one of examples/echo.c, a green thread
- * a connection, with a control socket in place of signals. Run by echo_round.c in
- * a child.
+ * a connection, with a control socket in place of signals. Run by echo_round.c
+ * in a child.
  */
 #include "echo.h"
 

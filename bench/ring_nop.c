@@ -20,7 +20,7 @@
 
 enum {
 	DEPTH = 64,
-	NOPS = 640000, /* of each way */
+	NOPS = 160000, /* of each way */
 	WARM_UP = NOPS / 20,
 	ALLOWED_NS = 25, /* more than the bare ring */
 	LIMIT_MS = 20000,

@@ -23,7 +23,7 @@
 #include "base/clock.h"
 
 enum {
-	HOPS = 4000, /* of a round, each way */
+	HOPS = 2000, /* of a round, each way */
 	HOPS_WARM_UP = HOPS / 10,
 	PLACE_LIMIT_MS = 5000,
 	LIMIT_MS = 20000,
