@@ -147,6 +147,7 @@ static double read_total(const char *text)
 	return calls;
 }
 
+/* Shows it if there is no count in it: it says why. */
 static double read_report(const struct tool_run *run)
 {
 	char text[TEXT_MAX];
@@ -188,9 +189,9 @@ static double count_run(const char *work, uint64_t count)
 		 (unsigned long long)count);
 	ret = bench_child_run(work, bench_server_cpu(), tool_child, &run,
 			      LIMIT_MS);
-	number = ret < 0 ? explain(work, ret) : read_report(&run);
+	number = read_report(&run);
 	close(run.report_fd);
-	return number;
+	return ret < 0 ? explain(work, ret) : number;
 }
 
 double counts_instructions(const char *work, uint64_t few, uint64_t many)
@@ -249,9 +250,9 @@ static double count_trips(struct echo_round *round, int fd, enum tool tool,
 	if (ret < 0)
 		return ret;
 	ret = run_echo(round);
-	number = ret < 0 ? ret : read_report(&served);
+	number = read_report(&served);
 	close(served.report_fd);
-	return number;
+	return ret < 0 ? ret : number;
 }
 
 static double count_echo(enum tool tool, const char *server)
