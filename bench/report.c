@@ -242,9 +242,10 @@ static void json_result(FILE *out, const struct bench_result *result)
 		fprintf(out, ", \"most_ratio_to_limit\": %.6g",
 			result->most_ratio);
 	fprintf(out, ", \"rounds\": %u,\n     \"range\": {",
-		result->cpu_ns_per_op.count);
-	json_range(out, "", "cpu_ns_per_op", result->cpu_ns_per_op);
-	json_range(out, ", ", "ops_per_second", result->ops_per_second);
+		result->ops_per_second.count);
+	/* Every result has a rate; the others may be missing. */
+	json_range(out, "", "ops_per_second", result->ops_per_second);
+	json_range(out, ", ", "cpu_ns_per_op", result->cpu_ns_per_op);
 	json_range(out, ", ", "server_over_client_cpu",
 		   result->server_over_client);
 	json_range(out, ", ", "ratio_to_limit", result->ratio_to_limit);

@@ -4,8 +4,9 @@
  * awaited by one task, and by 32 that are ready together; beside a bare ring
  * that is given as many at a time.
  *
- * CPU time of the thread, both in one child, taking turns in who comes first.
- * The limit is the bare ring and what is allowed on top of it.
+ * CPU time of one thread, on which both take turns of a few milliseconds,
+ * another first each time, so that they see the same machine. The limit is the
+ * bare ring and what is allowed on top of it.
  */
 #include "bench.h"
 
@@ -20,8 +21,8 @@
 
 enum {
 	DEPTH = 64,
-	NOPS = 160000, /* of each way */
-	WARM_UP = NOPS / 20,
+	TURNS = 20,	 /* of a round, each way */
+	NOPS = 9600,	 /* of a turn */
 	ALLOWED_NS = 25, /* more than the bare ring */
 	LIMIT_MS = 20000,
 };
@@ -35,7 +36,6 @@ static const char *const bare_label[NUM_WAYS] = { "1 at a time",
 
 /* A round; in shared memory, the child fills it. */
 struct nop_round {
-	bool bare_is_first;
 	double bare_ns[NUM_WAYS];
 	double ours_ns[NUM_WAYS];
 	char model[32];
@@ -63,36 +63,16 @@ static int bare_batch(struct raw_ring *ring, uint32_t batch)
 	return 0;
 }
 
-static int time_bare(struct raw_ring *ring, uint64_t count, uint32_t batch,
-		     double *ns)
+/* Adds to *ns what one of them took. */
+static int time_bare(struct raw_ring *ring, uint32_t batch, double *ns)
 {
 	int64_t start_ns = bare_cpu_ns();
-	uint64_t done;
+	int done;
 	int ret = 0;
 
-	for (done = 0; done < count && ret == 0; done += batch)
+	for (done = 0; done < NOPS && ret == 0; done += (int)batch)
 		ret = bare_batch(ring, batch);
-	*ns = (double)(bare_cpu_ns() - start_ns) / (double)done;
-	return ret;
-}
-
-static int measure_bare(struct nop_round *round)
-{
-	struct raw_ring ring;
-	double ignored;
-	int ret;
-	int way;
-
-	ret = raw_ring_open(&ring, DEPTH);
-	if (ret < 0)
-		return ret;
-	for (way = 0; way < NUM_WAYS && ret == 0; way++) {
-		ret = time_bare(&ring, WARM_UP, batch_of[way], &ignored);
-		if (ret == 0)
-			ret = time_bare(&ring, NOPS, batch_of[way],
-					&round->bare_ns[way]);
-	}
-	raw_ring_close(&ring);
+	*ns += (double)(bare_cpu_ns() - start_ns) / NOPS;
 	return ret;
 }
 
@@ -111,10 +91,11 @@ static int await_nops(void *arg)
 	return ret;
 }
 
-static int time_tasks(uint64_t count, uint32_t batch, double *ns)
+/* Likewise. */
+static int time_tasks(uint32_t batch, double *ns)
 {
 	const struct zs_nursery_options pinned = { .flags = ZS_NURSERY_PINNED };
-	uint64_t count_each = count / batch;
+	uint64_t count_each = NOPS / batch;
 	struct zs_nursery nursery;
 	int64_t start_ns;
 	uint32_t i;
@@ -128,47 +109,74 @@ static int time_tasks(uint64_t count, uint32_t batch, double *ns)
 	for (i = 0; i < batch && ret >= 0; i++)
 		ret = zs_nursery_spawn(nursery, await_nops, &count_each);
 	ended = zs_nursery_wait(nursery);
-	*ns = (double)(bare_cpu_ns() - start_ns) / (double)count;
+	*ns += (double)(bare_cpu_ns() - start_ns) / NOPS;
 	return ret < 0 ? ret : ended;
 }
 
-static int measure_tasks(void *arg)
+/* --- rounds --- */
+
+static int take_turn(struct raw_ring *ring, struct nop_round *round, int way,
+		     bool bare_is_first)
+{
+	uint32_t batch = batch_of[way];
+	int ret = 0;
+
+	if (bare_is_first)
+		ret = time_bare(ring, batch, &round->bare_ns[way]);
+	if (ret == 0)
+		ret = time_tasks(batch, &round->ours_ns[way]);
+	if (ret == 0 && !bare_is_first)
+		ret = time_bare(ring, batch, &round->bare_ns[way]);
+	return ret;
+}
+
+static int take_turns(struct raw_ring *ring, struct nop_round *round)
+{
+	struct nop_round warm_up = { 0 };
+	int turn;
+	int way;
+	int ret = 0;
+
+	for (way = 0; way < NUM_WAYS && ret == 0; way++) {
+		ret = take_turn(ring, &warm_up, way, true);
+		for (turn = 0; turn < TURNS && ret == 0; turn++)
+			ret = take_turn(ring, round, way, turn % 2);
+		round->bare_ns[way] /= TURNS;
+		round->ours_ns[way] /= TURNS;
+	}
+	return ret;
+}
+
+/* The task: it waits in the kernel for a ring of its own, which is no harm,
+ * since nobody else is there. */
+static int measure(void *arg)
 {
 	struct nop_round *round = arg;
 	struct zs_runtime_info info;
-	double ignored;
+	struct raw_ring ring;
 	int ret;
-	int way;
 
 	ret = zs_runtime_info(NULL, &info);
 	if (ret < 0)
 		return ret;
 	strncpy(round->model, info.model_name, sizeof(round->model) - 1);
-	for (way = 0; way < NUM_WAYS && ret >= 0; way++) {
-		ret = time_tasks(WARM_UP, batch_of[way], &ignored);
-		if (ret >= 0)
-			ret = time_tasks(NOPS, batch_of[way],
-					 &round->ours_ns[way]);
-	}
+	ret = raw_ring_open(&ring, DEPTH);
+	if (ret < 0)
+		return ret;
+	ret = take_turns(&ring, round);
+	raw_ring_close(&ring);
 	return ret;
 }
-
-/* --- rounds --- */
 
 static int nop_child(void *arg)
 {
 	struct nop_round *round = arg;
 	struct zs_config config = zs_config_default();
-	int ret = 0;
+	int ret;
 
 	config.num_workers = 1;
 	config.queue_depth = DEPTH;
-	if (round->bare_is_first)
-		ret = measure_bare(round);
-	if (ret == 0)
-		ret = zs_run(&config, measure_tasks, round);
-	if (ret == 0 && !round->bare_is_first)
-		ret = measure_bare(round);
+	ret = zs_run(&config, measure, round);
 	if (ret < 0)
 		snprintf(round->failure, sizeof(round->failure), "%s",
 			 zs_explain(ret));
@@ -243,7 +251,7 @@ static int run_ring_nop(const struct bench_options *options,
 		return -ENOMEM;
 	for (i = 0; i < rounds; i++) {
 		bench_progress("ring_nop: round %u of %u", i + 1, rounds);
-		*round = (struct nop_round){ .bare_is_first = i % 2 };
+		memset(round, 0, sizeof(*round));
 		ret = bench_child_run("ring_nop", bench_server_cpu(), nop_child,
 				      round, LIMIT_MS);
 		if (ret < 0) {
