@@ -4,6 +4,7 @@
 #
 #   make               libzsync.a, libzsync.so, examples, tools, benchmarks
 #   make run           a quick benchmark that says what it shows
+#   make bench-counts  instructions and system calls against their bounds
 #   make check         build and run the tests; installs Check where it is missing
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
@@ -125,6 +126,9 @@ tests: $(test-progs)
 run: $(O)/bench/zsync-bench
 	$(Q)$(EMULATOR) $< --quick
 
+bench-counts: $(O)/bench/zsync-counts
+	$(Q)$<
+
 check: $(test-progs) $(libs)
 	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
@@ -150,7 +154,7 @@ help:
 clean:
 	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
 
-.PHONY: all tests run check format lint install check-install help \
+.PHONY: all tests run bench-counts check format lint install check-install help \
 	clean FORCE
 
 # --- how to make it --------------------------------------------------------

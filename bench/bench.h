@@ -19,8 +19,8 @@
 
 enum {
 	BENCH_ROUNDS_MAX = 99,
-	BENCH_RESULTS_MAX = 32,
-	BENCH_LINES_MAX = 48,
+	BENCH_RESULTS_MAX = 64,
+	BENCH_LINES_MAX = 64,
 };
 
 /* --- sample.c: figures --- */
@@ -69,6 +69,7 @@ struct bench_result {
 	struct bench_value server_over_client;
 	struct bench_value system_calls_per_op;
 	struct bench_value ratio_to_limit;
+	double most_ratio; /* that is wanted; 0: nothing is promised */
 };
 
 struct bench_report {
@@ -88,6 +89,11 @@ void bench_report_show(struct bench_report *report, const char *format, ...)
 	ZS_PRINTF(2, 3);
 void bench_report_note(struct bench_report *report, const char *format, ...)
 	ZS_PRINTF(2, 3);
+
+/* Notes why @name could not be run: @failure, or what @err stands for if that
+ * is empty. */
+void bench_report_failure(struct bench_report *report, const char *name,
+			  int err, const char *failure);
 
 void bench_report_table(const struct bench_report *report, FILE *out);
 void bench_report_json(const struct bench_report *report, FILE *out);
@@ -122,6 +128,10 @@ int bench_child_start(struct bench_child *child, const char *what, int cpu,
  * did not or died, -ETIMEDOUT if it had to be ended. */
 int bench_child_wait(struct bench_child *child, int limit_ms);
 
+/* Both: runs fn(arg) in a child and waits for its end. */
+int bench_child_run(const char *what, int cpu, int (*fn)(void *arg), void *arg,
+		    int limit_ms);
+
 /* Ends it at once. Nothing if it has ended. */
 void bench_child_kill(struct bench_child *child);
 
@@ -145,9 +155,13 @@ struct bench {
 
 extern const struct bench bench_tcp_echo;
 extern const struct bench bench_tcp_echo_2_workers;
+extern const struct bench bench_unix_echo;
+extern const struct bench bench_one_connection;
 extern const struct bench bench_switch;
 extern const struct bench bench_spawn_join;
 extern const struct bench bench_timer_wheel;
+extern const struct bench bench_ring_nop;
+extern const struct bench bench_wake;
 
 /* How many rounds to run, where the benchmark itself would take @own, or
  * @own_quick with --quick. */

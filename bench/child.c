@@ -154,6 +154,15 @@ int bench_child_wait(struct bench_child *child, int limit_ms)
 	return -ETIMEDOUT;
 }
 
+int bench_child_run(const char *what, int cpu, int (*fn)(void *arg), void *arg,
+		    int limit_ms)
+{
+	struct bench_child child;
+	int ret = bench_child_start(&child, what, cpu, fn, arg);
+
+	return ret == 0 ? bench_child_wait(&child, limit_ms) : ret;
+}
+
 void bench_child_kill(struct bench_child *child)
 {
 	if (child->pid == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The echo server as a bare epoll loop: level-triggered, one recv and one send
- * a message. Run by tcp_echo.c in a child; one thread. */
-#include "tcp_echo.h"
+ * a message. Run by echo_round.c in a child; one thread. */
+#include "echo.h"
 
 #include <errno.h>
 #include <stdbool.h>

@@ -1,33 +1,33 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The load of the echo benchmark: a loop over a bare ring that keeps one
- * message under way on each connection and checks every byte of every answer.
- * Run by tcp_echo.c in a child on a CPU of its own; one thread.
+ * The load of the echo benchmarks: a loop over a bare ring that keeps one
+ * message under way on each connection and checks every byte of every answer;
+ * or, for one connection, two blocking calls a message.
+ * Run by echo_round.c in a child on a CPU of its own; one thread.
  *
  * It measures, too: over one interval, the trips, its own CPU time and the
  * server's. Both processes' clocks are read at both ends of it, so that start,
  * connecting and warm-up do not count.
  */
-#include "tcp_echo.h"
+#include "echo.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
+#include <zsync.h>
 
 #include "base/clock.h"
 #include "bench.h"
 #include "raw_ring.h"
+#include "tracepoint.h"
 
 enum {
 	WORDS = ECHO_BYTES / sizeof(uint64_t),
-	ANSWER_LIMIT_MS = 5000, /* the server is taken for dead then */
+	ANSWER_LIMIT_MS = 10000, /* the server is taken for dead then */
 };
 
 enum kind { KIND_SEND, KIND_RECV };
@@ -49,6 +49,7 @@ struct load {
 	bool stopping; /* no new messages */
 	bool failed;
 	uint64_t trips;
+	int tracepoint; /* negative: none */
 	int64_t measured_from_ns;
 	struct bench_histogram times;
 };
@@ -85,16 +86,19 @@ static struct zs_sqe *prepare(struct load *load, uint32_t index, enum kind kind)
 static void start_message(struct load *load, uint32_t index, int64_t now_ns)
 {
 	struct connection *connection = &load->connections[index];
-	struct zs_sqe *sqe = prepare(load, index, KIND_SEND);
+	struct zs_sqe *sqe;
 
 	connection->sequence++;
 	connection->received = 0;
 	connection->sent_ns = now_ns;
 	fill_message(connection, index);
+	load->under_way++;
+	if (load->round->load_kind != ECHO_LOAD_RING)
+		return;
+	sqe = prepare(load, index, KIND_SEND);
 	sqe->addr = (uint64_t)(uintptr_t)connection->out;
 	sqe->length = ECHO_BYTES;
 	sqe->op_flags = MSG_WAITALL | MSG_NOSIGNAL;
-	load->under_way++;
 }
 
 static void arm_recv(struct load *load, uint32_t index)
@@ -104,6 +108,14 @@ static void arm_recv(struct load *load, uint32_t index)
 
 	sqe->addr = (uint64_t)(uintptr_t)connection->in + connection->received;
 	sqe->length = ECHO_BYTES - connection->received;
+}
+
+static bool wants_another(const struct load *load)
+{
+	uint64_t wanted = load->round->trips_wanted;
+
+	return !load->stopping &&
+	       (wanted == 0 || load->trips + load->under_way < wanted);
 }
 
 static void end_trip(struct load *load, uint32_t index)
@@ -121,7 +133,7 @@ static void end_trip(struct load *load, uint32_t index)
 	if (connection->sent_ns >= load->measured_from_ns)
 		bench_histogram_add(&load->times,
 				    (uint64_t)(now_ns - connection->sent_ns));
-	if (!load->stopping)
+	if (wants_another(load))
 		start_message(load, index, now_ns);
 }
 
@@ -148,22 +160,62 @@ static void dispatch(struct load *load, const struct zs_cqe *cqe)
 		end_trip(load, index);
 }
 
-/* Until @until_ns, or until nothing is under way. */
-static void drive(struct load *load, int64_t until_ns)
+static void turn_ring(struct load *load)
 {
 	struct zs_cqe cqe;
 	int ret;
 
+	ret = raw_ring_turn(&load->ring, (int64_t)ANSWER_LIMIT_MS * 1000000);
+	if (ret == -ETIME)
+		fail(load, "the server gave no answer", -ETIMEDOUT);
+	else if (ret < 0)
+		fail(load, "io_uring_enter", ret);
+	while (!load->failed && raw_ring_next(&load->ring, &cqe))
+		dispatch(load, &cqe);
+}
+
+static void turn_blocking(struct load *load)
+{
+	struct connection *connection = &load->connections[0];
+
+	if (send(connection->fd, connection->out, ECHO_BYTES, MSG_NOSIGNAL) !=
+		    ECHO_BYTES ||
+	    recv(connection->fd, connection->in, ECHO_BYTES, MSG_WAITALL) !=
+		    ECHO_BYTES)
+		fail(load, "the connection broke", -ECONNRESET);
+	else
+		end_trip(load, 0);
+}
+
+static void turn_task(struct load *load)
+{
+	struct connection *connection = &load->connections[0];
+
+	if (zs_send_all(connection->fd, connection->out, ECHO_BYTES, 0) !=
+		    ECHO_BYTES ||
+	    zs_recv(connection->fd, connection->in, ECHO_BYTES, MSG_WAITALL) !=
+		    ECHO_BYTES)
+		fail(load, "the connection broke", -ECONNRESET);
+	else
+		end_trip(load, 0);
+}
+
+/* Until @until_ns, or until nothing is under way. */
+static void drive(struct load *load, int64_t until_ns)
+{
 	while (!load->failed && load->under_way > 0 &&
 	       zs_clock_ns() < until_ns) {
-		ret = raw_ring_turn(&load->ring,
-				    (int64_t)ANSWER_LIMIT_MS * 1000000);
-		if (ret == -ETIME)
-			fail(load, "the server gave no answer", -ETIMEDOUT);
-		else if (ret < 0)
-			fail(load, "io_uring_enter", ret);
-		while (!load->failed && raw_ring_next(&load->ring, &cqe))
-			dispatch(load, &cqe);
+		switch (load->round->load_kind) {
+		case ECHO_LOAD_RING:
+			turn_ring(load);
+			break;
+		case ECHO_LOAD_BLOCKING:
+			turn_blocking(load);
+			break;
+		case ECHO_LOAD_TASK:
+			turn_task(load);
+			break;
+		}
 	}
 }
 
@@ -213,14 +265,17 @@ static void measure(struct load *load)
 	memset(&load->times, 0, sizeof(load->times));
 	load->trips = 0;
 
+	round->traced_calls = -bench_tracepoint_read(load->tracepoint);
 	round->server_cpu_ns = -cpu_ns(round->server_pid);
 	round->client_cpu_ns = -cpu_ns(getpid());
 	start_ns = zs_clock_ns();
 	load->measured_from_ns = start_ns;
-	drive(load, start_ns + round->measure_ns);
+	drive(load,
+	      round->trips_wanted ? INT64_MAX : start_ns + round->measure_ns);
 	round->wall_ns = zs_clock_ns() - start_ns;
 	round->client_cpu_ns += cpu_ns(getpid());
 	round->server_cpu_ns += cpu_ns(round->server_pid);
+	round->traced_calls += bench_tracepoint_read(load->tracepoint);
 
 	round->trips = load->trips;
 	round->p50_ns = bench_histogram_at(&load->times, 500);
@@ -231,31 +286,13 @@ static void measure(struct load *load)
 
 /* --- connections --- */
 
-static int connect_one(struct echo_round *round)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = htons(round->port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	const int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return -errno;
-	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return -errno;
-	return fd;
-}
-
 static int connect_all(struct load *load)
 {
 	unsigned int i;
 	int fd;
 
 	for (i = 0; i < load->round->clients; i++) {
-		fd = connect_one(load->round);
+		fd = echo_connect(load->round);
 		if (fd < 0)
 			return echo_fail(load->round, "connect", fd);
 		load->connections[i].fd = fd;
@@ -263,33 +300,61 @@ static int connect_all(struct load *load)
 	return 0;
 }
 
+static int prepare_load(struct load *load)
+{
+	struct echo_round *round = load->round;
+	int ret;
+
+	load->tracepoint = -1;
+	load->connections = calloc(round->clients, sizeof(*load->connections));
+	if (!load->connections)
+		return echo_fail(round, "memory", -ENOMEM);
+	ret = raw_ring_open(&load->ring, ECHO_QUEUE_DEPTH);
+	if (ret < 0)
+		return echo_fail(round, "io_uring_setup for the load", ret);
+	ret = wait_for_server(round);
+	if (ret < 0 || round->tracepoint == 0)
+		return ret;
+	ret = bench_tracepoint_open(round->tracepoint, round->server_pid);
+	if (ret < 0)
+		return echo_fail(round, "perf_event_open", ret);
+	load->tracepoint = ret;
+	return 0;
+}
+
+static int run_load(void *arg)
+{
+	struct load *load = arg;
+	unsigned int i;
+
+	for (i = 0; i < load->round->clients; i++)
+		start_message(load, i, zs_clock_ns());
+	measure(load);
+	/* Every message gets its answer before the connections close. */
+	load->stopping = true;
+	drive(load, zs_clock_ns() + (int64_t)ANSWER_LIMIT_MS * 1000000);
+	for (i = 0; i < load->round->clients; i++)
+		close(load->connections[i].fd);
+	return load->failed ? -EIO : 0;
+}
+
 int echo_load_run(void *arg)
 {
 	static struct load load;
 	struct echo_round *round = arg;
-	unsigned int i;
+	struct zs_config config = zs_config_default();
 	int ret;
 
 	load.round = round;
-	load.connections = calloc(round->clients, sizeof(*load.connections));
-	if (!load.connections)
-		return echo_fail(round, "memory", -ENOMEM);
-	ret = raw_ring_open(&load.ring, ECHO_QUEUE_DEPTH);
-	if (ret < 0)
-		return echo_fail(round, "io_uring_setup for the load", ret);
-	ret = wait_for_server(round);
+	ret = prepare_load(&load);
 	if (ret < 0)
 		return ret;
 	ret = connect_all(&load);
 	if (ret < 0)
 		return ret;
-	for (i = 0; i < round->clients; i++)
-		start_message(&load, i, zs_clock_ns());
-	measure(&load);
-	/* Every message gets its answer before the connections close. */
-	load.stopping = true;
-	drive(&load, zs_clock_ns() + (int64_t)ANSWER_LIMIT_MS * 1000000);
-	for (i = 0; i < round->clients; i++)
-		close(load.connections[i].fd);
-	return load.failed ? -EIO : 0;
+	if (round->load_kind != ECHO_LOAD_TASK)
+		return run_load(&load);
+	config.num_workers = 1;
+	config.idle_spin_us = round->idle_spin_us;
+	return zs_run(&config, run_load, &load);
 }

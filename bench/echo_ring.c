@@ -4,11 +4,11 @@
  * of receiving, since neither is always the faster one: multishot into a ring
  * of buffers, and one-shot, armed again once the answer has been sent.
  *
- * Run by tcp_echo.c in a child. With more than one worker, each is a thread
+ * Run by echo_round.c in a child. With more than one worker, each is a thread
  * with its own ring and its own listener on the same port, between which the
  * kernel spreads the connections by their hash.
  */
-#include "tcp_echo.h"
+#include "echo.h"
 
 #include <pthread.h>
 #include <stdlib.h>

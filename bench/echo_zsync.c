@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The echo server that is measured: the one of examples/echo.c, a green thread
- * a connection, with a control socket in place of signals. Run by tcp_echo.c in
- * a child.
+ * a connection, with a control socket in place of signals. Run by echo_round.c
+ * in a child.
  */
-#include "tcp_echo.h"
+#include "echo.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -128,6 +128,7 @@ int echo_zsync_serve(void *arg)
 
 	config.num_workers = (uint32_t)server.round->workers;
 	config.queue_depth = ECHO_QUEUE_DEPTH;
+	config.idle_spin_us = server.round->idle_spin_us;
 	server.round->counts_when_asked = true;
 	server.listener = echo_listen(server.round);
 	if (server.listener < 0)

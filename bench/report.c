@@ -57,6 +57,13 @@ void bench_report_note(struct bench_report *report, const char *format, ...)
 		strcpy(report->notes[report->num_notes++], line);
 }
 
+void bench_report_failure(struct bench_report *report, const char *name,
+			  int err, const char *failure)
+{
+	bench_report_note(report, "%s: %s", name,
+			  failure[0] ? failure : strerror(-err));
+}
+
 /* --- the machine --- */
 
 struct machine {
@@ -125,13 +132,15 @@ static void table_row(const struct bench_result *result, FILE *out)
 	table_cell(out, result->ops_per_second, 1e3,
 		   result->ops_per_second.median < 1e7 ? 1 : 0);
 	table_cell(out, result->cpu_ns_per_op, 1, 1);
-	table_cell(out, result->p50_ns, 1e6, 2);
-	table_cell(out, result->p99_ns, 1e6, 2);
-	table_cell(out, result->p999_ns, 1e6, 2);
+	table_cell(out, result->p50_ns, 1e3, 1);
+	table_cell(out, result->p99_ns, 1e3, 1);
+	table_cell(out, result->p999_ns, 1e3, 1);
 	table_cell(out, result->system_calls_per_op, 1, 3);
 	if (ratio->count > 0)
 		fprintf(out, "  %.2f [%.2f..%.2f]", ratio->median, ratio->least,
 			ratio->greatest);
+	if (ratio->count > 0 && result->most_ratio > 0)
+		fprintf(out, ", at most %.2f", result->most_ratio);
 	fprintf(out, "\n");
 }
 
@@ -152,7 +161,7 @@ static void table_rows(const struct bench_report *report, FILE *out)
 				"%-19s %-22s %9s %9s %9s %9s %9s %9s  "
 				"%s\n",
 				"what", "how", "1000 op/s", "cpu ns/op",
-				"p50 ms", "p99 ms", "p99.9 ms", "calls/op",
+				"p50 us", "p99 us", "p99.9 us", "calls/op",
 				"of the limit");
 		}
 		table_row(result, out);
@@ -229,10 +238,14 @@ static void json_result(FILE *out, const struct bench_result *result)
 	else
 		fprintf(out, "null");
 	json_value(out, "ratio_to_limit", result->ratio_to_limit);
+	if (result->most_ratio > 0)
+		fprintf(out, ", \"most_ratio_to_limit\": %.6g",
+			result->most_ratio);
 	fprintf(out, ", \"rounds\": %u,\n     \"range\": {",
-		result->cpu_ns_per_op.count);
-	json_range(out, "", "cpu_ns_per_op", result->cpu_ns_per_op);
-	json_range(out, ", ", "ops_per_second", result->ops_per_second);
+		result->ops_per_second.count);
+	/* Every result has a rate; the others may be missing. */
+	json_range(out, "", "ops_per_second", result->ops_per_second);
+	json_range(out, ", ", "cpu_ns_per_op", result->cpu_ns_per_op);
 	json_range(out, ", ", "server_over_client_cpu",
 		   result->server_over_client);
 	json_range(out, ", ", "ratio_to_limit", result->ratio_to_limit);

@@ -173,18 +173,13 @@ static void report_way(struct bench_report *report, const char *model,
 
 static int run_round(struct spawn_round *round, struct bench_report *report)
 {
-	struct bench_child child;
 	int ret;
 
 	memset(round, 0, sizeof(*round));
-	ret = bench_child_start(&child, "spawn_join", bench_server_cpu(),
-				spawn_child, round);
-	if (ret == 0)
-		ret = bench_child_wait(&child, LIMIT_MS);
+	ret = bench_child_run("spawn_join", bench_server_cpu(), spawn_child,
+			      round, LIMIT_MS);
 	if (ret < 0)
-		bench_report_note(report, "spawn_join: %s",
-				  round->failure[0] ? round->failure :
-						      strerror(-ret));
+		bench_report_failure(report, "spawn_join", ret, round->failure);
 	return ret;
 }
 

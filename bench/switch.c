@@ -121,18 +121,13 @@ static struct bench_result *add_result(struct bench_report *report,
 
 static int run_round(struct switch_round *round, struct bench_report *report)
 {
-	struct bench_child child;
 	int ret;
 
 	memset(round, 0, sizeof(*round));
-	ret = bench_child_start(&child, "switch", bench_server_cpu(),
-				switch_child, round);
-	if (ret == 0)
-		ret = bench_child_wait(&child, LIMIT_MS);
+	ret = bench_child_run("switch", bench_server_cpu(), switch_child, round,
+			      LIMIT_MS);
 	if (ret < 0)
-		bench_report_note(report, "switch: %s",
-				  round->failure[0] ? round->failure :
-						      strerror(-ret));
+		bench_report_failure(report, "switch", ret, round->failure);
 	/* Or a yield that returns without a switch would look fast. */
 	else if (round->switches < 2 * (uint64_t)YIELDS)
 		bench_report_note(report,

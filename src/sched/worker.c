@@ -158,11 +158,10 @@ static bool spin(struct zs_worker *worker)
 	worker->engine->ops->flush(worker->engine);
 	timer_ns = zs_wheel_next(&worker->wheel);
 	end_ns = zs_clock_ns() + spin_ns;
+	/* Looks first: much is done by the time that it has been flushed. */
 	for (;;) {
 		int64_t now_ns;
 
-		for (i = 0; i < RELAXES_PER_LOOK; i++)
-			zs_task_relax();
 		now_ns = zs_clock_ns();
 		if (finds_work(worker) || now_ns >= timer_ns) {
 			worker->spin_limit_ns = spin_ns * 2;
@@ -170,6 +169,8 @@ static bool spin(struct zs_worker *worker)
 		}
 		if (now_ns >= end_ns)
 			break;
+		for (i = 0; i < RELAXES_PER_LOOK; i++)
+			zs_task_relax();
 	}
 	worker->spin_limit_ns = spin_ns / 2;
 	return false;

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * tcp_echo: what does a message cost a server of green threads, beside the
- * best hand-written loop over a ring and over epoll?
+ * tcp_echo, unix_echo: what does a message cost a server of green threads,
+ * beside the best hand-written loop over a ring and over epoll?
+ * one_connection: how long does a lone message take there and back, beside two
+ * loops of blocking system calls?
  *
  * Machines drift by a third within minutes, so rates rank nothing. What is
  * compared is the server's CPU time per trip over the load's in the same run:
@@ -9,22 +11,17 @@
  * each round, and each ratio is one of figures of the same round.
  */
 #include "bench.h"
-#include "tcp_echo.h"
+#include "echo.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include <zsync/config.h>
 
 enum {
-	CLIENTS = 1000,
-	SERVERS_MAX = 4,
+	SERVERS_MAX = 5,
 	SPARE_DESCRIPTORS = 64, /* what a process has open besides clients */
-	/* For both processes to start, connect, drain and end. */
-	SLACK_MS = 15000,
+	IDLE_SPIN_US = 20,	/* zsync's own, where there are CPUs for it */
 };
 
 struct server {
@@ -32,6 +29,9 @@ struct server {
 	const char *label;
 	bool is_limit; /* the best of these is the limit */
 	bool is_ours;
+	double most_ratio; /* to the limit; 0: none is promised */
+	uint32_t idle_spin_us;
+	enum echo_load_kind load_kind;
 };
 
 /* The figures of one server, a value a round. */
@@ -44,7 +44,11 @@ struct figures {
 struct question {
 	const char *name;
 	const char *limit_name;
+	int family;
 	int workers;
+	unsigned int clients;
+	/* Of blocking calls, and compared by its p50. */
+	bool is_of_latency;
 	const struct server *servers;
 	unsigned int num_servers;
 };
@@ -64,108 +68,23 @@ struct run {
 	struct bench_series fewest_ops;
 };
 
-/* --- shared with the servers and the load --- */
-
-int echo_fail(struct echo_round *round, const char *what, int err)
-{
-	if (!round->failure[0])
-		snprintf(round->failure, sizeof(round->failure), "%s: %s", what,
-			 strerror(-err));
-	return err;
-}
-
-int echo_listen(struct echo_round *round)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET,
-		.sin_port = htons(round->port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-	};
-	socklen_t length = sizeof(address);
-	const int on = 1;
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0)
-		return echo_fail(round, "socket", -errno);
-	/* Only ever more than one here: others would join a service of ours. */
-	if (round->workers > 1)
-		setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
-	if (bind(fd, (struct sockaddr *)&address, length) < 0 ||
-	    listen(fd, ECHO_BACKLOG) < 0 ||
-	    getsockname(fd, (struct sockaddr *)&address, &length) < 0)
-		return echo_fail(round, "listen", -errno);
-	round->port = ntohs(address.sin_port);
-	return fd;
-}
-
-int echo_ready(struct echo_round *round)
-{
-	round->server_pid = getpid();
-	if (write(round->server_socket, "!", 1) != 1)
-		return echo_fail(round, "control socket", -errno);
-	return 0;
-}
-
-/* --- one round of one server --- */
-
-/* Each keeps only its own end, so that it sees the other's death. */
-static int server_child(void *arg)
-{
-	struct echo_round *round = arg;
-
-	close(round->load_socket);
-	return round->serve(round);
-}
-
-static int load_child(void *arg)
-{
-	struct echo_round *round = arg;
-
-	close(round->server_socket);
-	return echo_load_run(round);
-}
-
-static int run_processes(struct echo_round *round)
-{
-	int cpu = round->workers > 1 ? BENCH_ANY_CPU : bench_server_cpu();
-	int limit_ms = (int)((round->warm_up_ns + round->measure_ns) / 1000000);
-	struct bench_child server = { 0 };
-	struct bench_child load = { 0 };
-	int ended;
-	int ret;
-
-	ret = bench_child_start(&server, "server", cpu, server_child, round);
-	if (ret == 0)
-		ret = bench_child_start(&load, "load", bench_load_cpu(),
-					load_child, round);
-	close(round->server_socket);
-	close(round->load_socket);
-	if (ret == 0)
-		ret = bench_child_wait(&load, limit_ms + SLACK_MS);
-	if (ret < 0) {
-		bench_child_kill(&server);
-		return echo_fail(round, "load", ret);
-	}
-	ended = bench_child_wait(&server, SLACK_MS);
-	return ended < 0 ? echo_fail(round, "the server's end", ended) : 0;
-}
+/* --- rounds --- */
 
 static int run_round(struct run *run, const struct server *server)
 {
-	struct echo_round *round = run->round;
-	int sockets[2];
+	const struct question *question = run->question;
 
-	memset(round, 0, sizeof(*round));
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) < 0)
-		return echo_fail(round, "socketpair", -errno);
-	round->server_socket = sockets[0];
-	round->load_socket = sockets[1];
-	round->workers = run->question->workers;
-	round->clients = run->clients;
-	round->warm_up_ns = run->warm_up_ns;
-	round->measure_ns = run->measure_ns;
-	round->serve = server->serve;
-	return run_processes(round);
+	*run->round = (struct echo_round){
+		.family = question->family,
+		.workers = question->workers,
+		.clients = run->clients,
+		.idle_spin_us = server->idle_spin_us,
+		.load_kind = server->load_kind,
+		.warm_up_ns = run->warm_up_ns,
+		.measure_ns = run->measure_ns,
+		.serve = server->serve,
+	};
+	return echo_round_run(run->round);
 }
 
 static void keep_spread(struct run *run)
@@ -260,7 +179,17 @@ static int run_rounds(struct run *run, unsigned int rounds, bool *failed)
 
 /* --- what came out --- */
 
-/* The best bare ring by its median; -1 if none could be run. */
+/* What servers are compared by. */
+static const struct bench_series *compared(const struct run *run,
+					   unsigned int which)
+{
+	const struct figures *figures = &run->figures[which];
+
+	return run->question->is_of_latency ? &figures->p50 :
+					      &figures->server_over_client;
+}
+
+/* The best of the limits by its median; -1 if none could be run. */
 static int find_limit(const struct run *run)
 {
 	double best = 0;
@@ -272,8 +201,7 @@ static int find_limit(const struct run *run)
 		if (!run->question->servers[i].is_limit ||
 		    run->figures[i].rate.count == 0)
 			continue;
-		median = bench_summarize(&run->figures[i].server_over_client)
-				 .median;
+		median = bench_summarize(compared(run, i)).median;
 		if (limit >= 0 && median >= best)
 			continue;
 		best = median;
@@ -283,11 +211,9 @@ static int find_limit(const struct run *run)
 }
 
 /* Round by round: what they share cancels out. */
-static struct bench_value ratios(const struct figures *figures,
-				 const struct figures *limit)
+static struct bench_value ratios(const struct bench_series *ours,
+				 const struct bench_series *theirs)
 {
-	const struct bench_series *ours = &figures->server_over_client;
-	const struct bench_series *theirs = &limit->server_over_client;
 	struct bench_series series = { 0 };
 	unsigned int i;
 
@@ -296,7 +222,8 @@ static struct bench_value ratios(const struct figures *figures,
 	return bench_summarize(&series);
 }
 
-static void add_result(struct run *run, unsigned int which, int limit)
+static const struct bench_result *add_result(struct run *run,
+					     unsigned int which, int limit)
 {
 	const struct question *question = run->question;
 	const struct figures *figures = &run->figures[which];
@@ -307,9 +234,10 @@ static void add_result(struct run *run, unsigned int which, int limit)
 	snprintf(result->label, sizeof(result->label), "%s",
 		 question->servers[which].label);
 	snprintf(result->params, sizeof(result->params),
-		 "{\"clients\": %u, \"bytes\": %d, \"in_flight\": 1, "
-		 "\"workers\": %d}",
-		 run->clients, ECHO_BYTES, question->workers);
+		 "{\"family\": \"%s\", \"clients\": %u, \"bytes\": %d, "
+		 "\"in_flight\": 1, \"workers\": %d}",
+		 question->family == AF_UNIX ? "unix" : "inet", run->clients,
+		 ECHO_BYTES, question->workers);
 	result->ops_per_second = bench_summarize(&figures->rate);
 	result->cpu_ns_per_op = bench_summarize(&figures->cpu_ns);
 	result->server_over_client =
@@ -319,9 +247,12 @@ static void add_result(struct run *run, unsigned int which, int limit)
 	result->p99_ns = bench_summarize(&figures->p99);
 	result->p999_ns = bench_summarize(&figures->p999);
 	if (limit < 0)
-		return;
+		return result;
 	result->limit_name = question->limit_name;
-	result->ratio_to_limit = ratios(figures, &run->figures[limit]);
+	result->most_ratio = question->servers[which].most_ratio;
+	result->ratio_to_limit = ratios(compared(run, which),
+					compared(run, (unsigned int)limit));
+	return result;
 }
 
 static void show_spread(struct run *run)
@@ -342,7 +273,20 @@ static void show_spread(struct run *run)
 			ops.least / 10);
 }
 
-static void show(struct run *run, const struct bench_result *ours)
+static void show_latency(struct run *run, const struct bench_result *ours)
+{
+	bench_report_show(
+		run->report,
+		"%s, %s: half of the round trips take %.1f us or less, %.2f "
+		"times those of %s (%.2f to %.2f over %u rounds; at most %.2f "
+		"is wanted).",
+		run->question->name, ours->label, ours->p50_ns.median / 1e3,
+		ours->ratio_to_limit.median, run->question->limit_name,
+		ours->ratio_to_limit.least, ours->ratio_to_limit.greatest,
+		ours->ratio_to_limit.count, ours->most_ratio);
+}
+
+static void show_cost(struct run *run, const struct bench_result *ours)
 {
 	bench_report_show(
 		run->report,
@@ -369,6 +313,9 @@ static void note_cpu_share(struct run *run)
 {
 	double share = bench_summarize(&run->cpu_share).median;
 
+	/* A lone message is for the most part waited for. */
+	if (run->question->is_of_latency)
+		return;
 	if (share < 0.9 && run->cpu_share.count > 0)
 		bench_report_note(
 			run->report,
@@ -380,7 +327,6 @@ static void note_cpu_share(struct run *run)
 
 static void report_figures(struct run *run)
 {
-	const struct bench_result *ours = NULL;
 	const struct bench_result *result;
 	int limit = find_limit(run);
 	unsigned int i;
@@ -388,34 +334,36 @@ static void report_figures(struct run *run)
 	for (i = 0; i < run->question->num_servers; i++) {
 		if (run->figures[i].rate.count == 0)
 			continue;
-		add_result(run, i, limit);
-		result = &run->report->results[run->report->num_results - 1];
-		if (run->question->servers[i].is_ours)
-			ours = result;
+		result = add_result(run, i, limit);
+		if (!run->question->servers[i].is_ours)
+			continue;
+		if (!run->question->is_of_latency)
+			show_cost(run, result);
+		else if (limit >= 0)
+			show_latency(run, result);
 	}
-	if (ours)
-		show(run, ours);
 	note_cpu_share(run);
 }
 
 /* --- the questions --- */
 
-/* As many clients as there are descriptors for. */
-static unsigned int allowed_clients(struct bench_report *report)
+/* As many as are wanted, or as there are descriptors for. */
+static unsigned int allowed_clients(unsigned int wanted,
+				    struct bench_report *report)
 {
 	struct rlimit limit;
 
 	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
-		return CLIENTS;
+		return wanted;
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
-	if (limit.rlim_max >= CLIENTS + SPARE_DESCRIPTORS)
-		return CLIENTS;
+	if (limit.rlim_max >= wanted + SPARE_DESCRIPTORS)
+		return wanted;
 	bench_report_note(
 		report,
 		"the limit of open files (ulimit -Hn) is %lu: fewer clients "
-		"than %d",
-		(unsigned long)limit.rlim_max, CLIENTS);
+		"than %u",
+		(unsigned long)limit.rlim_max, wanted);
 	return limit.rlim_max > 2 * SPARE_DESCRIPTORS ?
 		       (unsigned int)limit.rlim_max - SPARE_DESCRIPTORS :
 		       SPARE_DESCRIPTORS;
@@ -427,9 +375,9 @@ static int ask(const struct question *question,
 	struct run run = {
 		.question = question,
 		.report = report,
-		.clients = allowed_clients(report),
-		.warm_up_ns = options->quick ? 200000000 : 500000000,
-		.measure_ns = options->quick ? 700000000 : 2000000000,
+		.clients = allowed_clients(question->clients, report),
+		.warm_up_ns = options->quick ? 100000000 : 500000000,
+		.measure_ns = options->quick ? 400000000 : 2000000000,
 	};
 	bool failed[SERVERS_MAX] = { false };
 	int ret;
@@ -452,7 +400,8 @@ static int run_tcp_echo(const struct bench_options *options,
 			struct bench_report *report)
 {
 	static const struct server servers[] = {
-		{ echo_zsync_serve, "zsync, 1 worker", .is_ours = true },
+		{ echo_zsync_serve, "zsync, 1 worker", .is_ours = true,
+		  .most_ratio = 1.08, .idle_spin_us = ZS_IDLE_SPIN_AUTO },
 		{ echo_ring_multishot_serve, "multishot recv",
 		  .is_limit = true },
 		{ echo_ring_oneshot_serve, "recv after each send",
@@ -462,7 +411,9 @@ static int run_tcp_echo(const struct bench_options *options,
 	static const struct question question = {
 		.name = "tcp_echo",
 		.limit_name = "the best hand-written ring loop",
+		.family = AF_INET,
 		.workers = 1,
+		.clients = 1000,
 		.servers = servers,
 		.num_servers = sizeof(servers) / sizeof(servers[0]),
 	};
@@ -474,14 +425,73 @@ static int run_tcp_echo_2_workers(const struct bench_options *options,
 				  struct bench_report *report)
 {
 	static const struct server servers[] = {
-		{ echo_zsync_serve, "zsync, 2 workers", .is_ours = true },
+		{ echo_zsync_serve, "zsync, 2 workers", .is_ours = true,
+		  .idle_spin_us = ZS_IDLE_SPIN_AUTO },
 		{ echo_ring_multishot_serve, "2 x multishot recv",
 		  .is_limit = true },
 	};
 	static const struct question question = {
 		.name = "tcp_echo_2_workers",
 		.limit_name = "two hand-written ring loops",
+		.family = AF_INET,
 		.workers = 2,
+		.clients = 1000,
+		.servers = servers,
+		.num_servers = sizeof(servers) / sizeof(servers[0]),
+	};
+
+	return ask(&question, options, report);
+}
+
+static int run_unix_echo(const struct bench_options *options,
+			 struct bench_report *report)
+{
+	static const struct server servers[] = {
+		{ echo_zsync_serve, "zsync, 1 worker", .is_ours = true,
+		  .most_ratio = 1.15, .idle_spin_us = ZS_IDLE_SPIN_AUTO },
+		{ echo_ring_multishot_serve, "multishot recv",
+		  .is_limit = true },
+		{ echo_ring_oneshot_serve, "recv after each send",
+		  .is_limit = true },
+		{ echo_epoll_serve, "level-triggered", .is_limit = false },
+	};
+	static const struct question question = {
+		.name = "unix_echo",
+		.limit_name = "the best hand-written ring loop",
+		.family = AF_UNIX,
+		.workers = 1,
+		.clients = 100,
+		.servers = servers,
+		.num_servers = sizeof(servers) / sizeof(servers[0]),
+	};
+
+	return ask(&question, options, report);
+}
+
+static int run_one_connection(const struct bench_options *options,
+			      struct bench_report *report)
+{
+	static const struct server servers[] = {
+		{ echo_zsync_serve, "both ends, idle spin", .is_ours = true,
+		  .most_ratio = 0.45, .idle_spin_us = IDLE_SPIN_US,
+		  .load_kind = ECHO_LOAD_TASK },
+		{ echo_zsync_serve, "server, idle spin", .is_ours = true,
+		  .most_ratio = 1.0, .idle_spin_us = IDLE_SPIN_US,
+		  .load_kind = ECHO_LOAD_BLOCKING },
+		{ echo_zsync_serve, "both ends, no spin", .is_ours = true,
+		  .most_ratio = 1.0, .load_kind = ECHO_LOAD_TASK },
+		{ echo_zsync_serve, "server, no spin", .is_ours = true,
+		  .most_ratio = 1.0, .load_kind = ECHO_LOAD_BLOCKING },
+		{ echo_blocking_serve, "send and recv", .is_limit = true,
+		  .load_kind = ECHO_LOAD_BLOCKING },
+	};
+	static const struct question question = {
+		.name = "one_connection",
+		.limit_name = "a server of blocking calls",
+		.family = AF_INET,
+		.workers = 1,
+		.clients = 1,
+		.is_of_latency = true,
 		.servers = servers,
 		.num_servers = sizeof(servers) / sizeof(servers[0]),
 	};
@@ -501,4 +511,16 @@ const struct bench bench_tcp_echo_2_workers = {
 	.question = "the same with two workers: do connections spread over "
 		    "both?",
 	.run = run_tcp_echo_2_workers,
+};
+
+const struct bench bench_unix_echo = {
+	.name = "unix_echo",
+	.question = "what it costs with 100 connections over unix sockets",
+	.run = run_unix_echo,
+};
+
+const struct bench bench_one_connection = {
+	.name = "one_connection",
+	.question = "how long a lone message takes there and back",
+	.run = run_one_connection,
 };

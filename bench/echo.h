@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the parts of the echo benchmark share: tcp_echo.c asks the question and
- * starts two processes a round, a server (echo_zsync.c, echo_ring.c,
- * echo_epoll.c) and the load (echo_load.c). The load leads: it connects, warms
- * up, measures both processes' CPU time over one interval, checks every byte,
- * and closes; the server ends when it has no connection left.
+ * What the parts of the echo benchmarks share: echo.c asks the questions,
+ * echo_round.c starts two processes a round, a server (echo_zsync.c,
+ * echo_ring.c, echo_epoll.c, echo_blocking.c) and the load (echo_load.c). The
+ * load leads: it connects, warms up, measures both processes over one interval,
+ * checks every byte, and closes; the server ends when it has no connection
+ * left.
  */
-#ifndef ZS_BENCH_TCP_ECHO_H
-#define ZS_BENCH_TCP_ECHO_H
+#ifndef ZS_BENCH_ECHO_H
+#define ZS_BENCH_ECHO_H
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 enum {
@@ -30,22 +32,37 @@ struct echo_counters {
 	} workers[ECHO_WORKERS_MAX];
 };
 
+/* What the load is made of. All but the first are for one connection. */
+enum echo_load_kind {
+	ECHO_LOAD_RING,
+	ECHO_LOAD_BLOCKING, /* plain send and recv */
+	ECHO_LOAD_TASK,	    /* the same by a task of zsync */
+};
+
 /* A round, in shared memory. All of it is handed over through the control
  * socket or by the end of a process, but for the bare servers' counters: these
  * may be a batch old when they are read. */
 struct echo_round {
 	/* Set before the start. */
-	int server_socket; /* the control socket's ends */
-	int load_socket;
+	int family; /* AF_INET or AF_UNIX */
 	int workers;
 	unsigned int clients;
+	uint32_t idle_spin_us; /* of zsync's workers */
+	enum echo_load_kind load_kind;
 	int64_t warm_up_ns;
 	int64_t measure_ns;
+	uint64_t trips_wanted; /* not 0: these instead of an interval */
+	/* Not 0: the tracepoint of system calls, by its number. */
+	uint64_t tracepoint;
 	int (*serve)(void *round);
+
+	int server_socket; /* the control socket's ends */
+	int load_socket;
 
 	/* The server, before it says that it is ready. */
 	pid_t server_pid;
-	uint16_t port;
+	struct sockaddr_storage address;
+	socklen_t address_length;
 	char model[32];
 	uint32_t num_workers;
 
@@ -61,6 +78,7 @@ struct echo_round {
 	int64_t wall_ns;
 	int64_t server_cpu_ns;
 	int64_t client_cpu_ns;
+	uint64_t traced_calls; /* of the server's first thread */
 	uint64_t p50_ns;
 	uint64_t p99_ns;
 	uint64_t p999_ns;
@@ -75,17 +93,27 @@ int echo_zsync_serve(void *round);
 int echo_ring_multishot_serve(void *round);
 int echo_ring_oneshot_serve(void *round);
 int echo_epoll_serve(void *round);
+int echo_blocking_serve(void *round);
 
 /* The load, likewise. */
 int echo_load_run(void *round);
 
+/* --- echo_round.c --- */
+
+/* Runs the round whose beginning is filled in; the rest must be zero. 0 or a
+ * negative errno, with round->failure filled. */
+int echo_round_run(struct echo_round *round);
+
 /* Fills round->failure unless it is filled already, and returns @err. */
 int echo_fail(struct echo_round *round, const char *what, int err);
 
-/* A listening socket on a free port of the loopback, that several may share.
- * Fills round->port if that is 0, else takes it. The socket or a negative
- * errno. */
+/* A listening socket on a free port of the loopback, or a free name; several
+ * may share a port. Fills round->address if that is empty, else takes it. The
+ * socket or a negative errno. */
 int echo_listen(struct echo_round *round);
+
+/* A connection to it, or a negative errno. */
+int echo_connect(const struct echo_round *round);
 
 /* The server is ready for connections. 0 or a negative errno. */
 int echo_ready(struct echo_round *round);
