@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The names of what a kernel's io_uring may have, and ZSYNC_DISABLE, which hides
- * things by these names. Called by the probe and by tools; any thread, nothing
- * is kept here.
+ * The names of what a kernel's io_uring may have, and ZSYNC_DISABLE, which
+ * hides things by these names. Called by the probe and by tools; any thread,
+ * nothing is kept here.
  */
 #include "engine/names.h"
 

@@ -260,12 +260,12 @@ static void fill_buffers(void *page)
 {
 	struct zs_uring_buffer *buffers = page;
 	char *memory = (char *)(buffers + NR_BUFFERS);
-	uint16_t i;
+	unsigned int i;
 
 	for (i = 0; i < NR_BUFFERS; i++) {
 		buffers[i].addr = (uintptr_t)(memory + (size_t)i * BUFFER_SIZE);
 		buffers[i].length = BUFFER_SIZE;
-		buffers[i].id = i;
+		buffers[i].id = (uint16_t)i;
 	}
 	/* release: the kernel reads the buffers after it. */
 	atomic_store_explicit((_Atomic uint16_t *)&buffers[0].resv, NR_BUFFERS,
