@@ -213,6 +213,10 @@ START_TEST(layouts_match_the_system_header)
 	SAME_PLACE(zs_uring_cq_offsets, overflow, io_cqring_offsets, overflow);
 	SAME_PLACE(zs_uring_cq_offsets, cqes, io_cqring_offsets, cqes);
 	SAME_PLACE(zs_uring_cq_offsets, flags, io_cqring_offsets, flags);
+#ifdef IORING_SETUP_CQE32 /* 5.19 */
+	SAME_PLACE(zs_uring_buffer_ring, group, io_uring_buf_reg, bgid);
+	SAME_PLACE(zs_uring_buffer, resv, io_uring_buf, resv);
+#endif
 	SAME_PLACE(zs_uring_probe, ops, io_uring_probe, ops);
 	SAME_PLACE(zs_uring_probe_op, flags, io_uring_probe_op, flags);
 }

@@ -394,7 +394,8 @@ enum zs_uring_register_op {
 	ZS_URING_REGISTER_MEM_REGION = 34,
 	ZS_URING_REGISTER_QUERY = 35,
 	ZS_URING_REGISTER_ZCRX_CTRL = 36,
-	ZS_URING_REGISTER_BPF_FILTER = 37
+	ZS_URING_REGISTER_BPF_FILTER = 37,
+	ZS_URING_NR_REGISTER_OPS /* how many we know by name */
 };
 /* Ored to the opcode: fd is an index from REGISTER_RING_FDS. 6.3 */
 #define ZS_URING_REGISTER_USE_REGISTERED_RING (1u << 31)
@@ -428,6 +429,33 @@ struct zs_uring_rsrc_update {
 	uint64_t data;
 };
 static_assert(sizeof(struct zs_uring_rsrc_update) == 16, "");
+
+/* UNREGISTER_PBUF_RING too, which needs the group only. The kernel takes
+ * buffers from the ring at @ring_addr (whole pages, @ring_entries a power of
+ * two) for operations with SQE_BUFFER_SELECT of that group. 5.19 */
+struct zs_uring_buffer_ring {
+	uint64_t ring_addr;
+	uint32_t ring_entries;
+	uint16_t group;
+	uint16_t flags; /* ZS_URING_BUFFER_RING_... */
+	uint64_t resv[3];
+};
+static_assert(sizeof(struct zs_uring_buffer_ring) == 40, "");
+static_assert(offsetof(struct zs_uring_buffer_ring, flags) == 14, "");
+
+#define ZS_URING_BUFFER_RING_MMAP (1u << 0) /* 6.4 */
+#define ZS_URING_BUFFER_RING_INC (1u << 1)  /* 6.12 */
+
+/* An entry of that ring. The tail, which userspace moves with a release, is
+ * the @resv of the first. */
+struct zs_uring_buffer {
+	uint64_t addr;
+	uint32_t length;
+	uint16_t id;
+	uint16_t resv;
+};
+static_assert(sizeof(struct zs_uring_buffer) == 16, "");
+static_assert(offsetof(struct zs_uring_buffer, resv) == 14, "");
 
 /* --- the system calls --- */
 

@@ -11,12 +11,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/resource.h>
 #include <time.h>
 
-#include "base/explain.h"
 #include "engine/abi.h"
+#include "engine/names.h"
 
 /* The smallest ring that shows every flag: it is counted against
  * RLIMIT_MEMLOCK like any other. */
@@ -27,8 +26,6 @@
  * the rings that somebody closed just before. 1 + 2 + ... + 32 ms at most. */
 #define TRIAL_RETRIES 6
 
-#define NR_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
-
 /* What zsync sets up rings with. Each bit stands above those it needs. */
 static const uint32_t used_setup_flags =
 	ZS_URING_SETUP_CQSIZE | ZS_URING_SETUP_CLAMP |
@@ -36,158 +33,6 @@ static const uint32_t used_setup_flags =
 	ZS_URING_SETUP_COOP_TASKRUN | ZS_URING_SETUP_TASKRUN_FLAG |
 	ZS_URING_SETUP_SINGLE_ISSUER | ZS_URING_SETUP_DEFER_TASKRUN |
 	ZS_URING_SETUP_NO_SQARRAY;
-
-/* --- names --- */
-
-#define OP(op, since) [ZS_URING_OP_##op] = { #op, since, false }
-#define NEEDED_OP(op, since) [ZS_URING_OP_##op] = { #op, since, true }
-
-/* As many in a row as fit. */
-/* clang-format off */
-static const struct zs_kernel_name op_names[] = {
-	NEEDED_OP(NOP, "5.1"), OP(READV, "5.1"), OP(WRITEV, "5.1"),
-	OP(FSYNC, "5.1"), OP(READ_FIXED, "5.1"), OP(WRITE_FIXED, "5.1"),
-	NEEDED_OP(POLL_ADD, "5.1"), OP(POLL_REMOVE, "5.1"),
-	OP(SYNC_FILE_RANGE, "5.2"), NEEDED_OP(SENDMSG, "5.3"),
-	NEEDED_OP(RECVMSG, "5.3"), OP(TIMEOUT, "5.4"),
-	OP(TIMEOUT_REMOVE, "5.5"), NEEDED_OP(ACCEPT, "5.5"),
-	NEEDED_OP(ASYNC_CANCEL, "5.5"), OP(LINK_TIMEOUT, "5.5"),
-	NEEDED_OP(CONNECT, "5.5"), OP(FALLOCATE, "5.6"), OP(OPENAT, "5.6"),
-	OP(CLOSE, "5.6"), OP(FILES_UPDATE, "5.6"), OP(STATX, "5.6"),
-	NEEDED_OP(READ, "5.6"), NEEDED_OP(WRITE, "5.6"), OP(FADVISE, "5.6"),
-	OP(MADVISE, "5.6"), NEEDED_OP(SEND, "5.6"), NEEDED_OP(RECV, "5.6"),
-	OP(OPENAT2, "5.6"), OP(EPOLL_CTL, "5.6"), OP(SPLICE, "5.7"),
-	OP(PROVIDE_BUFFERS, "5.7"), OP(REMOVE_BUFFERS, "5.7"), OP(TEE, "5.8"),
-	OP(SHUTDOWN, "5.11"), OP(RENAMEAT, "5.11"), OP(UNLINKAT, "5.11"),
-	OP(MKDIRAT, "5.15"), OP(SYMLINKAT, "5.15"), OP(LINKAT, "5.15"),
-	OP(MSG_RING, "5.18"), OP(FSETXATTR, "5.19"), OP(SETXATTR, "5.19"),
-	OP(FGETXATTR, "5.19"), OP(GETXATTR, "5.19"), OP(SOCKET, "5.19"),
-	OP(URING_CMD, "5.19"), OP(SEND_ZC, "6.0"), OP(SENDMSG_ZC, "6.1"),
-	OP(READ_MULTISHOT, "6.7"), OP(WAITID, "6.7"), OP(FUTEX_WAIT, "6.7"),
-	OP(FUTEX_WAKE, "6.7"), OP(FUTEX_WAITV, "6.7"),
-	OP(FIXED_FD_INSTALL, "6.8"), OP(FTRUNCATE, "6.9"), OP(BIND, "6.11"),
-	OP(LISTEN, "6.11"), OP(RECV_ZC, "6.15"), OP(EPOLL_WAIT, "6.15"),
-	OP(READV_FIXED, "6.15"), OP(WRITEV_FIXED, "6.15"), OP(PIPE, "6.16"),
-	OP(NOP128, "6.19"), OP(URING_CMD128, "6.19"),
-};
-static_assert(NR_ELEMENTS(op_names) == ZS_URING_NR_OPS, "an op has no name");
-
-static const struct zs_kernel_name setup_names[] = {
-	{ "IOPOLL", "5.1", false }, { "SQPOLL", "5.1", false },
-	{ "SQ_AFF", "5.1", false }, { "CQSIZE", "5.5", true },
-	{ "CLAMP", "5.6", true }, { "ATTACH_WQ", "5.6", false },
-	{ "R_DISABLED", "5.10", true }, { "SUBMIT_ALL", "5.18", false },
-	{ "COOP_TASKRUN", "5.19", false }, { "TASKRUN_FLAG", "5.19", false },
-	{ "SQE128", "5.19", false }, { "CQE32", "5.19", false },
-	{ "SINGLE_ISSUER", "6.0", false }, { "DEFER_TASKRUN", "6.1", false },
-	{ "NO_MMAP", "6.5", false }, { "REGISTERED_FD_ONLY", "6.5", false },
-	{ "NO_SQARRAY", "6.6", false }, { "HYBRID_IOPOLL", "6.13", false },
-	{ "CQE_MIXED", "6.18", false }, { "SQE_MIXED", "6.19", false },
-	{ "SQ_REWIND", "7.0", false },
-};
-static_assert(NR_ELEMENTS(setup_names) == ZS_URING_NR_SETUP_BITS, "");
-
-static const struct zs_kernel_name feature_names[] = {
-	{ "SINGLE_MMAP", "5.4", false }, { "NODROP", "5.5", true },
-	{ "SUBMIT_STABLE", "5.5", false }, { "RW_CUR_POS", "5.6", false },
-	{ "CUR_PERSONALITY", "5.6", false }, { "FAST_POLL", "5.7", true },
-	{ "POLL_32BITS", "5.9", false }, { "SQPOLL_NONFIXED", "5.11", false },
-	{ "EXT_ARG", "5.11", true }, { "NATIVE_WORKERS", "5.12", false },
-	{ "RSRC_TAGS", "5.13", false }, { "CQE_SKIP", "5.17", false },
-	{ "LINKED_FILE", "5.17", false }, { "REG_REG_RING", "6.3", false },
-	{ "RECVSEND_BUNDLE", "6.10", false }, { "MIN_TIMEOUT", "6.12", false },
-	{ "RW_ATTR", "6.14", false }, { "NO_IOWAIT", "6.15", false },
-};
-static_assert(NR_ELEMENTS(feature_names) == ZS_URING_NR_FEATURE_BITS, "");
-/* clang-format on */
-
-/* --- ZSYNC_DISABLE --- */
-
-struct mask {
-	bool io_uring;
-	bool register_ring_fds;
-	bool ops[ZS_URING_NR_OPS];
-	uint32_t setup_flags;
-	uint32_t features;
-};
-
-static bool name_is(const char *name, const char *word, size_t length)
-{
-	return strlen(name) == length && strncasecmp(name, word, length) == 0;
-}
-
-static int find_name(const struct zs_kernel_name *names, size_t nr_names,
-		     const char *word, size_t length)
-{
-	size_t i;
-
-	for (i = 0; i < nr_names; i++)
-		if (name_is(names[i].name, word, length))
-			return (int)i;
-	return -ENOENT;
-}
-
-static int mask_word(struct mask *mask, const char *word, size_t length)
-{
-	int found;
-
-	if (name_is("io_uring", word, length)) {
-		mask->io_uring = true;
-		return 0;
-	}
-	if (name_is("register_ring_fds", word, length)) {
-		mask->register_ring_fds = true;
-		return 0;
-	}
-	found = find_name(op_names, NR_ELEMENTS(op_names), word, length);
-	if (found >= 0) {
-		mask->ops[found] = true;
-		return 0;
-	}
-	found = find_name(setup_names, NR_ELEMENTS(setup_names), word, length);
-	if (found >= 0) {
-		mask->setup_flags |= 1u << found;
-		return 0;
-	}
-	found = find_name(feature_names, NR_ELEMENTS(feature_names), word,
-			  length);
-	if (found >= 0) {
-		mask->features |= 1u << found;
-		return 0;
-	}
-	return zs_explain_as(
-		-EINVAL,
-		"ZSYNC_DISABLE: \"%.*s\" is no operation, setup flag or feature"
-		" of io_uring; names are like send_zc,defer_taskrun,ext_arg"
-		" (uring-probe lists them), or io_uring for all of it",
-		length < 40 ? (int)length : 40, word);
-}
-
-/* How many names there were, or -EINVAL, explained. Blanks and empty words do
- * no harm. */
-static int mask_from_environment(struct mask *mask)
-{
-	const char *word = getenv("ZSYNC_DISABLE");
-	const char separators[] = ", \t\n";
-	size_t length;
-	int nr_words = 0;
-	int ret;
-
-	memset(mask, 0, sizeof(*mask));
-	if (!word)
-		return 0;
-	for (;;) {
-		word += strspn(word, separators);
-		length = strcspn(word, separators);
-		if (length == 0)
-			return nr_words;
-		ret = mask_word(mask, word, length);
-		if (ret < 0)
-			return ret;
-		nr_words++;
-		word += length;
-	}
-}
 
 /* --- trials --- */
 
@@ -304,15 +149,16 @@ close_ring:
 	return ret;
 }
 
-static void apply_mask(struct zs_kernel *kernel, const struct mask *mask)
+static void apply_mask(struct zs_kernel *kernel,
+		       const struct zs_kernel_mask *mask)
 {
 	unsigned int i;
 
-	kernel->features &= ~mask->features;
+	kernel->features &= ~(uint32_t)mask->features;
 	for (i = 0; i < ZS_URING_NR_OPS; i++)
 		if (mask->ops[i])
 			kernel->ops[i] = false;
-	if (mask->register_ring_fds)
+	if (mask->register_ops & 1u << ZS_URING_REGISTER_RING_FDS)
 		kernel->has_registered_ring = false;
 }
 
@@ -350,19 +196,24 @@ static void add_missing(struct zs_kernel *kernel, const char *name)
 
 static void list_missing(struct zs_kernel *kernel)
 {
+	const struct zs_kernel_name *name;
 	unsigned int i;
 
-	for (i = 0; i < NR_ELEMENTS(feature_names); i++)
-		if (feature_names[i].is_required &&
-		    !(kernel->features & (1u << i)))
-			add_missing(kernel, feature_names[i].name);
-	for (i = 0; i < NR_ELEMENTS(setup_names); i++)
-		if (setup_names[i].is_required &&
-		    !(kernel->setup_flags & (1u << i)))
-			add_missing(kernel, setup_names[i].name);
-	for (i = 0; i < NR_ELEMENTS(op_names); i++)
-		if (op_names[i].is_required && !kernel->ops[i])
-			add_missing(kernel, op_names[i].name);
+	for (i = 0; i < ZS_URING_NR_FEATURE_BITS; i++) {
+		name = zs_kernel_feature_name(i);
+		if (name->is_required && !(kernel->features & (1u << i)))
+			add_missing(kernel, name->name);
+	}
+	for (i = 0; i < ZS_URING_NR_SETUP_BITS; i++) {
+		name = zs_kernel_setup_name(i);
+		if (name->is_required && !(kernel->setup_flags & (1u << i)))
+			add_missing(kernel, name->name);
+	}
+	for (i = 0; i < ZS_URING_NR_OPS; i++) {
+		name = zs_kernel_op_name(i);
+		if (name->is_required && !kernel->ops[i])
+			add_missing(kernel, name->name);
+	}
 }
 
 /* --- why not --- */
@@ -498,12 +349,12 @@ static void why_no_memory(const struct zs_kernel *kernel, char *text,
 
 int zs_kernel_probe(struct zs_kernel *kernel)
 {
-	struct mask mask;
+	struct zs_kernel_mask mask;
 	int ret;
 
 	memset(kernel, 0, sizeof(*kernel));
 	kernel->verdict = ZS_KERNEL_ABSENT;
-	ret = mask_from_environment(&mask);
+	ret = zs_kernel_mask_from_env(&mask);
 	if (ret < 0)
 		return ret;
 	kernel->is_masked = ret > 0;
@@ -515,8 +366,8 @@ int zs_kernel_probe(struct zs_kernel *kernel)
 	if (probe_plain_ring(kernel) < 0)
 		return 0;
 	apply_mask(kernel, &mask);
-	kernel->setup_flags =
-		accepted_setup_flags(used_setup_flags & ~mask.setup_flags);
+	kernel->setup_flags = accepted_setup_flags(used_setup_flags &
+						   ~(uint32_t)mask.setup_flags);
 	derive(kernel);
 	list_missing(kernel);
 	kernel->verdict = kernel->missing[0] ? ZS_KERNEL_TOO_OLD :
@@ -566,19 +417,4 @@ void zs_kernel_why_denied(const struct zs_kernel *kernel, char *text,
 		why_no_memory(kernel, text, size);
 		return;
 	}
-}
-
-const struct zs_kernel_name *zs_kernel_op_name(unsigned int opcode)
-{
-	return opcode < NR_ELEMENTS(op_names) ? &op_names[opcode] : NULL;
-}
-
-const struct zs_kernel_name *zs_kernel_setup_name(unsigned int bit)
-{
-	return bit < NR_ELEMENTS(setup_names) ? &setup_names[bit] : NULL;
-}
-
-const struct zs_kernel_name *zs_kernel_feature_name(unsigned int bit)
-{
-	return bit < NR_ELEMENTS(feature_names) ? &feature_names[bit] : NULL;
 }

@@ -20,6 +20,17 @@ enum zs_kernel_verdict {
 	ZS_KERNEL_NO_MEMORY /* ENOMEM, EMFILE, ...: setup_error says which */
 };
 
+/* What no flag tells of: it is used once to see whether it works. */
+enum zs_kernel_ability {
+	ZS_ABILITY_ACCEPT_MULTISHOT,
+	ZS_ABILITY_RECV_MULTISHOT, /* into a buffer ring */
+	ZS_ABILITY_POLL_MULTISHOT,
+	ZS_ABILITY_BUFFER_RING,	    /* REGISTER_PBUF_RING */
+	ZS_ABILITY_BUFFER_RING_INC, /* each buffer consumed bit by bit */
+	ZS_ABILITY_GUARD_INSTALL,   /* stacks guarded without a mapping each */
+	ZS_NR_ABILITIES
+};
+
 /* What the kernel can do; constant once filled. Masked by ZSYNC_DISABLE. */
 struct zs_kernel {
 	enum zs_kernel_verdict verdict;
@@ -38,18 +49,32 @@ struct zs_kernel {
 	bool has_clamp, has_cqsize, has_r_disabled, has_submit_all,
 		has_coop_taskrun, has_taskrun_flag, has_single_issuer,
 		has_defer_taskrun, has_no_sqarray;
-	char missing[160]; /* what green_threads lacks, by name, or "" */
+	/* Filled by zs_kernel_try() only. */
+	uint64_t register_ops; /* 1 << ZS_URING_REGISTER_... */
+	uint32_t abilities;    /* 1 << ZS_ABILITY_... */
+	char missing[160];     /* what green_threads lacks, by name, or "" */
 };
 
 /*
  * Any thread. Fills *kernel. 0, or -EINVAL if ZSYNC_DISABLE (a comma-separated
  * list of operation, setup flag and feature names, in the kernel's spelling
  * without prefix, any case: "send_zc,defer_taskrun,ext_arg"; besides them
- * "register_ring_fds", and "io_uring" for all of it) holds an unknown name,
+ * "register_ring_fds" and what zs_kernel_try() finds, and "io_uring" for all of
+ * it) holds an unknown name,
  * with a text for zs_explain(). Costs a ring setup or two where the kernel
  * knows all we use (about 100 us), one more a flag where it does not.
  */
 int zs_kernel_probe(struct zs_kernel *kernel);
+
+/*
+ * Any thread; after zs_kernel_probe(), and worth the while only if a ring could
+ * be set up. Finds out what a runtime need not know at its start: which
+ * io_uring_register() opcodes there are, by calls that change nothing, and the
+ * abilities, by using each on a ring and sockets of its own. ZSYNC_DISABLE
+ * hides them, too ("register_napi", "recv_multishot", "guard_install"), and
+ * with one that which needs it. About 2 ms. 0, or -EINVAL for ZSYNC_DISABLE.
+ */
+int zs_kernel_try(struct zs_kernel *kernel);
 
 /* For tools. Sets up a ring of two entries, waiting a little for memory that
  * closed rings have yet to give back. Its fd (the caller's), or -errno. */
@@ -65,8 +90,8 @@ uint32_t zs_kernel_used_setup_flags(void);
 void zs_kernel_why_denied(const struct zs_kernel *kernel, char *text,
 			  unsigned long size);
 
-/* Names and the release that brought each, by opcode, setup bit, feature bit;
- * NULL beyond the last known. */
+/* Names and the release that brought each, by opcode, setup bit, feature bit,
+ * opcode of io_uring_register(), ability; NULL beyond the last known. */
 struct zs_kernel_name {
 	const char *name;    /* "SEND_ZC" */
 	const char *release; /* "6.0" */
@@ -75,5 +100,7 @@ struct zs_kernel_name {
 const struct zs_kernel_name *zs_kernel_op_name(unsigned int opcode);
 const struct zs_kernel_name *zs_kernel_setup_name(unsigned int bit);
 const struct zs_kernel_name *zs_kernel_feature_name(unsigned int bit);
+const struct zs_kernel_name *zs_kernel_register_name(unsigned int opcode);
+const struct zs_kernel_name *zs_kernel_ability_name(unsigned int ability);
 
 #endif

@@ -148,22 +148,39 @@ static void on_quit(int number, siginfo_t *info, void *context)
 	errno = saved_errno;
 }
 
-static int take(struct taken_signal *taken)
+static bool is_ours(const struct taken_signal *taken,
+		    const struct sigaction *action)
+{
+	return action->sa_flags & SA_SIGINFO &&
+	       action->sa_sigaction == taken->handler;
+}
+
+static int install(struct taken_signal *taken)
 {
 	struct sigaction action = {
 		.sa_sigaction = taken->handler,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART,
 	};
+	struct sigaction before;
 
-	if (taken->users == 0) {
-		sigemptyset(&action.sa_mask);
-		if (sigaction(taken->number, NULL, &taken->before) < 0 ||
-		    sigaction(taken->number, &action, NULL) < 0)
-			return zs_explain_as(-errno,
-					     "signal %d cannot be "
-					     "handled",
-					     taken->number);
-	}
+	sigemptyset(&action.sa_mask);
+	if (sigaction(taken->number, NULL, &before) < 0)
+		return -errno;
+	/* One that could not be taken out the last time would pass on to
+	 * itself. */
+	if (is_ours(taken, &before))
+		return 0;
+	taken->before = before;
+	return sigaction(taken->number, &action, NULL) < 0 ? -errno : 0;
+}
+
+static int take(struct taken_signal *taken)
+{
+	int ret = taken->users == 0 ? install(taken) : 0;
+
+	if (ret < 0)
+		return zs_explain_as(ret, "signal %d cannot be handled",
+				     taken->number);
 	taken->users++;
 	return 0;
 }
@@ -176,7 +193,7 @@ static void let_go(struct taken_signal *taken)
 	if (taken->users > 0 || sigaction(taken->number, NULL, &now) < 0)
 		return;
 	/* Whoever has installed a handler since then keeps it. */
-	if (now.sa_flags & SA_SIGINFO && now.sa_sigaction == taken->handler)
+	if (is_ours(taken, &now))
 		sigaction(taken->number, &taken->before, NULL);
 }
 
@@ -187,8 +204,11 @@ int zs_signals_acquire(const struct zs_config *config)
 	pthread_mutex_lock(&lock);
 	if (!(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
 		ret = take(&segv);
-	if (ret == 0 && config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
+	if (ret == 0 && config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT) {
 		ret = take(&quit);
+		if (ret < 0 && !(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
+			let_go(&segv);
+	}
 	pthread_mutex_unlock(&lock);
 	return ret;
 }
@@ -255,6 +275,7 @@ int zs_signals_enter_thread(struct zs_worker *worker)
 {
 	stack_t stack = { .ss_size = SIGNAL_STACK_SIZE };
 	sigset_t mask;
+	int ret;
 
 	worker->signal_stack = mmap(NULL, SIGNAL_STACK_SIZE,
 				    PROT_READ | PROT_WRITE,
@@ -263,7 +284,14 @@ int zs_signals_enter_thread(struct zs_worker *worker)
 		return zs_explain_as(-errno, "no memory for the stack of "
 					     "signal handlers");
 	stack.ss_sp = worker->signal_stack;
-	sigaltstack(&stack, &worker->old_signal_stack);
+	if (sigaltstack(&stack, &worker->old_signal_stack) < 0) {
+		ret = zs_explain_as(-errno,
+				    "the stack of signal handlers "
+				    "cannot be set: %s",
+				    strerror(errno));
+		munmap(worker->signal_stack, SIGNAL_STACK_SIZE);
+		return ret;
+	}
 	pthread_sigmask(SIG_SETMASK, NULL, &worker->old_signal_mask);
 	sigpending(&mask);
 	worker->had_sigpipe = sigismember(&mask, SIGPIPE) == 1;
