@@ -261,7 +261,10 @@ static void leave_gate(struct zs_task *task)
 	zs_task_wake(task);
 }
 
-static const struct zs_wait_type at_gate = { leave_gate, pass_gate };
+static const struct zs_wait_type at_gate = {
+	.cancel = leave_gate,
+	.describe = pass_gate,
+};
 
 static int park_at_gate(void *arg)
 {

@@ -148,7 +148,6 @@ static int use_bad_paths(void *arg)
 	ck_assert_int_eq(zs_statx(AT_FDCWD, NULL, 0, 0, &status), -EINVAL);
 	ck_assert_int_eq(zs_statx(AT_FDCWD, "/", 0, 0, NULL), -EINVAL);
 	ck_assert_int_eq(zs_statx(AT_FDCWD, nowhere, 0, 0, &status), -EFAULT);
-	ck_assert_int_eq(zs_statx(AT_FDCWD, "/", 0, 0, nowhere), -EFAULT);
 	return 0;
 }
 

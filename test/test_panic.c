@@ -102,7 +102,9 @@ static void fail_to_describe(const void *object, struct zs_text *text)
 	ZS_ASSERT(object == NULL);
 }
 
-static const struct zs_wait_type indescribable = { NULL, fail_to_describe };
+static const struct zs_wait_type indescribable = {
+	.describe = fail_to_describe,
+};
 
 static int park_indescribably(void *arg)
 {

@@ -20,13 +20,22 @@ extern "C" {
 
 struct statx;
 
-/* Close-on-exec is added to @flags. A file that was opened although the call
- * was cancelled is returned. */
+/* Close-on-exec is added to @flags. Cancelled, it returns at once, even where
+ * the kernel goes on waiting (for a FIFO's peer, for a server that is gone); a
+ * file that is opened all the same is closed. */
 int zs_openat(int dirfd, const char *path, int flags, mode_t mode);
 
-/* Never cancelled, and works in a cancelled scope. As with close(2), the
- * number is free afterwards whatever the result. Calls that other tasks have
- * waiting on @fd are not ended by it: cancel them, or zs_shutdown() first. */
+/*
+ * Ends the calls that other tasks of the runtime, on any worker, have waiting
+ * on @fd: each returns -ECANCELED, or its result if it got that far. Waits until
+ * the kernel is done with all of them, which for transfers of files can take as
+ * long as these do, and then closes: so the number is not used again before.
+ * Calls on @fd that begin meanwhile are -EBADF, another close among them.
+ * Never cancelled, and works in a cancelled scope. As with close(2), the number
+ * is free afterwards whatever the result.
+ * Descriptors above 1,048,575, and above the hard limit of RLIMIT_NOFILE as the
+ * runtime was made, are closed without that.
+ */
 int zs_close(int fd);
 
 /* At the file's own position. When a regular file takes only a part of a write
@@ -41,6 +50,7 @@ ssize_t zs_pwrite(int fd, const void *buffer, size_t length, int64_t offset);
 
 int zs_fsync(int fd);
 int zs_fdatasync(int fd);
+/* Cancelled, it returns at once, and leaves *buffer alone. */
 int zs_statx(int dirfd, const char *path, int flags, unsigned int mask,
 	     struct statx *buffer);
 

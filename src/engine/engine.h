@@ -27,6 +27,16 @@ struct zs_engine_counters {
 	_Atomic uint64_t enters;       /* system calls */
 	_Atomic uint64_t cq_overflows; /* of these: for lack of room */
 	_Atomic uint64_t late;	       /* completions of no op of ours */
+	_Atomic uint64_t detached;     /* ops */
+};
+
+/* What is left of an op that its task has not waited for. */
+struct zs_detached {
+	struct zs_detached *next;
+	uint64_t user_data;
+	/* Worker's thread, when it is done with @result: releases what that
+	 * brought, and this. */
+	void (*release)(struct zs_detached *detached, int result);
 };
 
 struct zs_engine_ops {
@@ -39,6 +49,11 @@ struct zs_engine_ops {
 	 * list of done ones, with whatever the kernel made of it. Does nothing
 	 * to one that is done or was asked before. */
 	void (*cancel)(struct zs_engine *engine, struct zs_op *op);
+	/* The same, and gives @op up: its memory is the caller's again, and
+	 * @detached is the engine's until it has been released. False: it
+	 * cannot be had now; only cancel() can help. */
+	bool (*detach)(struct zs_engine *engine, struct zs_op *op,
+		       struct zs_detached *detached);
 	/* Hands what was submitted to the kernel, without waiting. */
 	void (*flush)(struct zs_engine *engine);
 	/* Flushes; waits up to @wait_ns (0 or less: not at all, INT64_MAX:
@@ -52,8 +67,10 @@ struct zs_engine_ops {
 	/* Any thread, from create to destroy. Ends the wait that a reap() is
 	 * in, or else the next one; several may end one. */
 	void (*wake)(struct zs_engine *engine);
-	/* The worker's last call, no op in flight. */
-	void (*finish)(struct zs_engine *engine);
+	/* The worker's last call, no op in flight but detached ones: these
+	 * are waited for, a while. False if some are left, whose memory the
+	 * kernel may still write to. */
+	bool (*finish)(struct zs_engine *engine);
 	void (*destroy)(struct zs_engine *engine);
 };
 

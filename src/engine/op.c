@@ -14,6 +14,15 @@
 
 #include "engine/abi.h"
 
+/* How the kernel spells "restart the system call" where it leaks out of an
+ * operation that was interrupted (io-wq, seen on 6.18). */
+enum {
+	ERESTARTSYS = 512,
+	ERESTARTNOINTR = 513,
+	ERESTARTNOHAND = 514,
+	ERESTART_RESTARTBLOCK = 516,
+};
+
 static int result_of(long ret)
 {
 	return ret < 0 ? -errno : (int)ret;
@@ -132,32 +141,76 @@ static int call_shutdown(const struct zs_op *op)
  */
 /* clang-format off */
 const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
-	[ZS_OP_NOP] = { "nop", ZS_URING_OP_NOP, 0, false, call_nop },
-	[ZS_OP_POLL] = { "poll", ZS_URING_OP_POLL_ADD, 0, true, NULL },
-	[ZS_OP_READ] = { "read", ZS_URING_OP_READ, 0, true, call_read },
-	[ZS_OP_WRITE] = { "write", ZS_URING_OP_WRITE, 0, true, call_write },
-	[ZS_OP_OPENAT] = { "openat", ZS_URING_OP_OPENAT, ZS_URING_SQE_ASYNC,
-			   false, call_openat },
-	[ZS_OP_CLOSE] = { "close", ZS_URING_OP_CLOSE, 0, true, call_close },
-	[ZS_OP_FSYNC] = { "fsync", ZS_URING_OP_FSYNC, 0, true, call_fsync },
-	[ZS_OP_STATX] = { "statx", ZS_URING_OP_STATX, 0, false, call_statx },
-	[ZS_OP_SOCKET] = { "socket", ZS_URING_OP_SOCKET, 0, false,
-			   call_socket },
-	[ZS_OP_BIND] = { "bind", ZS_URING_OP_BIND, 0, true, call_bind },
-	[ZS_OP_LISTEN] = { "listen", ZS_URING_OP_LISTEN, 0, true,
-			   call_listen },
-	[ZS_OP_ACCEPT] = { "accept", ZS_URING_OP_ACCEPT, 0, true, NULL },
-	[ZS_OP_CONNECT] = { "connect", ZS_URING_OP_CONNECT, 0, true, NULL },
-	[ZS_OP_SHUTDOWN] = { "shutdown", ZS_URING_OP_SHUTDOWN, 0, true,
-			     call_shutdown },
-	[ZS_OP_SEND] = { "send", ZS_URING_OP_SEND, 0, true, NULL },
-	[ZS_OP_RECV] = { "recv", ZS_URING_OP_RECV, 0, true, NULL },
-	[ZS_OP_SENDMSG] = { "sendmsg", ZS_URING_OP_SENDMSG, 0, true, NULL },
-	[ZS_OP_RECVMSG] = { "recvmsg", ZS_URING_OP_RECVMSG, 0, true, NULL },
-	[ZS_OP_CANCEL] = { "cancel", ZS_URING_OP_ASYNC_CANCEL, 0, false,
-			   NULL },
+	[ZS_OP_NOP] = { "nop", ZS_OP_ABORTABLE, ZS_URING_OP_NOP,
+		0, false, call_nop },
+	[ZS_OP_POLL] = { "poll", ZS_OP_ABORTABLE, ZS_URING_OP_POLL_ADD,
+		0, true, NULL },
+	[ZS_OP_READ] = { "read", ZS_OP_HELD, ZS_URING_OP_READ,
+		0, true, call_read },
+	[ZS_OP_WRITE] = { "write", ZS_OP_HELD, ZS_URING_OP_WRITE,
+		0, true, call_write },
+	[ZS_OP_OPENAT] = { "openat", ZS_OP_DETACHABLE, ZS_URING_OP_OPENAT,
+		ZS_URING_SQE_ASYNC, false, call_openat },
+	[ZS_OP_CLOSE] = { "close", ZS_OP_HELD, ZS_URING_OP_CLOSE,
+		0, true, call_close },
+	[ZS_OP_FSYNC] = { "fsync", ZS_OP_HELD, ZS_URING_OP_FSYNC,
+		0, true, call_fsync },
+	[ZS_OP_STATX] = { "statx", ZS_OP_DETACHABLE, ZS_URING_OP_STATX,
+		0, false, call_statx },
+	[ZS_OP_SOCKET] = { "socket", ZS_OP_ABORTABLE, ZS_URING_OP_SOCKET,
+		0, false, call_socket },
+	[ZS_OP_BIND] = { "bind", ZS_OP_ABORTABLE, ZS_URING_OP_BIND,
+		0, true, call_bind },
+	[ZS_OP_LISTEN] = { "listen", ZS_OP_ABORTABLE, ZS_URING_OP_LISTEN,
+		0, true, call_listen },
+	[ZS_OP_ACCEPT] = { "accept", ZS_OP_ABORTABLE, ZS_URING_OP_ACCEPT,
+		0, true, NULL },
+	[ZS_OP_CONNECT] = { "connect", ZS_OP_ABORTABLE, ZS_URING_OP_CONNECT,
+		0, true, NULL },
+	[ZS_OP_SHUTDOWN] = { "shutdown", ZS_OP_ABORTABLE, ZS_URING_OP_SHUTDOWN,
+		0, true, call_shutdown },
+	[ZS_OP_SEND] = { "send", ZS_OP_ABORTABLE, ZS_URING_OP_SEND,
+		0, true, NULL },
+	[ZS_OP_RECV] = { "recv", ZS_OP_ABORTABLE, ZS_URING_OP_RECV,
+		0, true, NULL },
+	[ZS_OP_SENDMSG] = { "sendmsg", ZS_OP_ABORTABLE, ZS_URING_OP_SENDMSG,
+		0, true, NULL },
+	[ZS_OP_RECVMSG] = { "recvmsg", ZS_OP_ABORTABLE, ZS_URING_OP_RECVMSG,
+		0, true, NULL },
+	[ZS_OP_CANCEL] = { "cancel", ZS_OP_ABORTABLE, ZS_URING_OP_ASYNC_CANCEL,
+		0, false, NULL },
 };
 /* clang-format on */
+
+int zs_op_call_plainly(const struct zs_op *op, int otherwise)
+{
+	const struct zs_op_type *type = &zs_op_types[op->code];
+	int saved_errno = errno;
+	int result = type->call ? type->call(op) : otherwise;
+
+	errno = saved_errno;
+	return result;
+}
+
+int zs_op_mend_result(const struct zs_op *op, int result)
+{
+	switch (result) {
+	case -ERESTARTSYS:
+	case -ERESTARTNOINTR:
+	case -ERESTARTNOHAND:
+	case -ERESTART_RESTARTBLOCK:
+	case -EINTR:
+		return op->cancel_asked ? -ECANCELED : -EINTR;
+	case -ECANCELED:
+		if (op->cancel_asked)
+			return result;
+		/* Nobody asked: the kernel could not start a thread for what it
+		 * cannot do without waiting (RLIMIT_NPROC), and did nothing. */
+		return zs_op_call_plainly(op, -EAGAIN);
+	default:
+		return result;
+	}
+}
 
 void zs_op_describe(const struct zs_op *op, struct zs_text *text)
 {

@@ -71,6 +71,8 @@ struct zs_op {
 	 * for this op's. */
 	uint64_t user_data;
 	int32_t result; /* >= 0 or a negative errno */
+	/* Since when, in milliseconds: zs_await()'s, with cancel_asked. */
+	uint32_t asked_ms;
 };
 
 /* Before it is submitted again. */
@@ -86,9 +88,23 @@ static inline struct zs_op *zs_op_of(struct zs_link *link)
 	return link ? zs_container_of(link, struct zs_op, link) : NULL;
 }
 
+/* What a cancel does to an operation. */
+enum zs_op_class {
+	/* It ends at once. */
+	ZS_OP_ABORTABLE,
+	/* Its task need not wait for the end: what the kernel still needs is
+	 * the runtime's, and what comes late is released. */
+	ZS_OP_DETACHABLE,
+	/* It ends when the kernel has done with the caller's memory, which may
+	 * be never: a transfer of a file, say, whose server is gone. (Of pipes
+	 * and sockets it ends at once.) */
+	ZS_OP_HELD,
+};
+
 /* One row of the table: one operation. A model is a column. */
 struct zs_op_type {
 	const char *name;
+	enum zs_op_class op_class;
 	/* The submission entry's opcode and flags. */
 	uint8_t sqe_opcode;
 	uint8_t sqe_flags;
@@ -103,6 +119,12 @@ struct zs_op_type {
 };
 
 extern const struct zs_op_type zs_op_types[ZS_NUM_OPS];
+
+/* Worker's thread. As a plain system call, if there is one; else the result is
+ * @otherwise. errno is kept. */
+int zs_op_call_plainly(const struct zs_op *op, int otherwise);
+/* What a task should see of the negative @result that came from the ring. */
+int zs_op_mend_result(const struct zs_op *op, int result);
 
 /* Async-signal-safe, and safe on an op that is being overwritten: adds
  * "recv fd 7". */

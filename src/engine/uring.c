@@ -21,18 +21,10 @@
 #include <unistd.h>
 
 #include "base/assert.h"
+#include "base/clock.h"
 #include "base/explain.h"
 #include "engine/memcheck.h"
 #include "engine/ring.h"
-
-/* How the kernel spells "restart the system call" where it leaks out of an
- * operation that was interrupted (io-wq, seen on 6.18). */
-enum {
-	ERESTARTSYS = 512,
-	ERESTARTNOINTR = 513,
-	ERESTARTNOHAND = 514,
-	ERESTART_RESTARTBLOCK = 516,
-};
 
 /* user_data of what is not an op's; no op is at such an address. */
 #define USER_DATA_NOTHING UINT64_C(0)
@@ -40,6 +32,9 @@ enum {
 
 /* How long to wait before the kernel is asked again to take what it refused. */
 #define REFUSED_WAIT_NS 1000000
+
+/* How long an engine that ends waits for detached ops. */
+#define DETACHED_WAIT_NS 100000000
 
 static struct zs_uring *uring_of(struct zs_engine *engine)
 {
@@ -147,22 +142,11 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 	zs_queue_append(&uring->done, &op->link);
 }
 
-/* As a plain system call, if there is one; else the result is @otherwise. */
-static int call_plainly(const struct zs_op *op, int otherwise)
-{
-	const struct zs_op_type *type = &zs_op_types[op->code];
-	int saved_errno = errno;
-	int result = type->call ? type->call(op) : otherwise;
-
-	errno = saved_errno;
-	return result;
-}
-
 /* An op that zs_uring_queue() did not take. */
 static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 {
 	if (uring->starts[op->code].room == 0) {
-		finish_early(uring, op, call_plainly(op, -EOPNOTSUPP));
+		finish_early(uring, op, zs_op_call_plainly(op, -EOPNOTSUPP));
 		return;
 	}
 	if (hand_over(uring) && zs_uring_queue(uring, op, op))
@@ -206,25 +190,47 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 	zs_queue_append(&uring->cancels, &op->link);
 }
 
-/* What a task should see of a result that comes from inside the kernel. */
-static ZS_COLD int mend_result(const struct zs_op *op, int result)
+/* The kernel copies the path that an op names when it takes its entry, so that
+ * has to have happened; of statx only since 5.18, before SEND_ZC came. */
+static bool uring_detach(struct zs_engine *engine, struct zs_op *op,
+			 struct zs_detached *detached)
 {
-	switch (result) {
-	case -ERESTARTSYS:
-	case -ERESTARTNOINTR:
-	case -ERESTARTNOHAND:
-	case -ERESTART_RESTARTBLOCK:
-	case -EINTR:
-		return op->cancel_asked ? -ECANCELED : -EINTR;
-	case -ECANCELED:
-		if (op->cancel_asked)
-			return result;
-		/* Nobody asked: the kernel could not start a thread for what it
-		 * cannot do without waiting (RLIMIT_NPROC), and did nothing. */
-		return call_plainly(op, -EAGAIN);
-	default:
-		return result;
+	struct zs_uring *uring = uring_of(engine);
+
+	if (op->state != ZS_OP_IN_FLIGHT || op->cancel_waiting ||
+	    (op->code == ZS_OP_STATX &&
+	     !uring->kernel->ops[ZS_URING_OP_SEND_ZC]))
+		return false;
+	if (!op->cancel_asked && !queue_cancel(uring, op->user_data) &&
+	    !(hand_over(uring) && queue_cancel(uring, op->user_data)))
+		return false;
+	op->cancel_asked = true;
+	while (zs_ring_pending(&uring->ring))
+		if (!hand_over(uring))
+			return false;
+	ZS_COUNT(engine->counters.detached, 1);
+	detached->user_data = op->user_data;
+	detached->next = uring->detached;
+	uring->detached = detached;
+	op->user_data = USER_DATA_NOTHING;
+	return true;
+}
+
+static bool take_detached(struct zs_uring *uring, const struct zs_cqe *cqe)
+{
+	struct zs_detached **link = &uring->detached;
+
+	for (; *link; link = &(*link)->next) {
+		struct zs_detached *detached = *link;
+
+		if (detached->user_data != cqe->user_data)
+			continue;
+		*link = detached->next;
+		ZS_COUNT(uring->engine.counters.completed, 1);
+		detached->release(detached, cqe->result);
+		return true;
 	}
+	return false;
 }
 
 /* A completion that is not an op's. */
@@ -242,10 +248,10 @@ static ZS_COLD void complete_own(struct zs_uring *uring,
 	uring->was_woken = uring->is_polling;
 }
 
-/* The op that is done now, or NULL. @may_be_waiting: some op's cancel waits for
- * room, perhaps its own. */
+/* The op that is done now, or NULL. @with_care: some op's cancel waits for
+ * room, perhaps its own, or some op was detached and its memory is none now. */
 static ZS_ALWAYS_INLINE struct zs_op *
-complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool may_be_waiting)
+complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool with_care)
 {
 	uint64_t user_data = cqe->user_data;
 	struct zs_op *op;
@@ -254,6 +260,8 @@ complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool may_be_waiting)
 		complete_own(uring, cqe);
 		return NULL;
 	}
+	if (with_care && take_detached(uring, cqe))
+		return NULL;
 	op = (void *)(uintptr_t)((user_data & ZS_URING_ADDRESS_MASK)
 				 << ZS_URING_ADDRESS_SHIFT);
 	if (zs_unlikely(op->user_data != user_data)) {
@@ -263,9 +271,9 @@ complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool may_be_waiting)
 	op->user_data = USER_DATA_NOTHING;
 	op->result = cqe->result;
 	if (zs_unlikely(op->result < 0))
-		op->result = mend_result(op, op->result);
+		op->result = zs_op_mend_result(op, op->result);
 	op->state = ZS_OP_DONE;
-	if (may_be_waiting && op->cancel_waiting)
+	if (with_care && op->cancel_waiting)
 		zs_queue_remove(&uring->cancels, &op->link);
 	return op;
 }
@@ -280,7 +288,7 @@ static ZS_COLD void tell_memcheck(struct zs_link *link)
 static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
 						  struct zs_queue *done,
 						  uint32_t head, uint32_t tail,
-						  bool may_be_waiting)
+						  bool with_care)
 {
 	struct zs_link **last = done->last;
 	uint32_t nr_other = 0;
@@ -288,7 +296,7 @@ static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
 
 	for (; head != tail; head++) {
 		op = complete(uring, zs_ring_cqe(&uring->ring, head),
-			      may_be_waiting);
+			      with_care);
 		if (!op) {
 			nr_other++;
 			continue;
@@ -301,9 +309,9 @@ static ZS_ALWAYS_INLINE uint32_t take_completions(struct zs_uring *uring,
 	return nr_other;
 }
 
-static ZS_COLD uint32_t take_beside_cancels(struct zs_uring *uring,
-					    struct zs_queue *done,
-					    uint32_t head, uint32_t tail)
+static ZS_COLD uint32_t take_with_care(struct zs_uring *uring,
+				       struct zs_queue *done, uint32_t head,
+				       uint32_t tail)
 {
 	return take_completions(uring, done, head, tail, true);
 }
@@ -319,8 +327,8 @@ static void drain_completions(struct zs_uring *uring, struct zs_queue *done)
 			       zs_ring_needs_enter(&uring->ring);
 	if (head == tail)
 		return;
-	if (zs_unlikely(uring->cancels.first != NULL))
-		nr_other = take_beside_cancels(uring, done, head, tail);
+	if (zs_unlikely(uring->cancels.first || uring->detached))
+		nr_other = take_with_care(uring, done, head, tail);
 	else
 		nr_other = take_completions(uring, done, head, tail, false);
 	zs_ring_cq_advance(&uring->ring, tail);
@@ -456,15 +464,19 @@ static void uring_wake(struct zs_engine *engine)
 
 /* A ring closed with something in flight pins files and memory until the kernel
  * gets round to it; so the one thing that is left is ended first. */
-static void uring_finish(struct zs_engine *engine)
+static bool uring_finish(struct zs_engine *engine)
 {
 	struct zs_uring *uring = uring_of(engine);
+	int64_t end_ns = zs_clock_ns() + DETACHED_WAIT_NS;
 	struct zs_queue done;
 	bool is_asked = false;
 
 	zs_queue_init(&done);
 	uring->is_finishing = true;
 	uring_flush(engine);
+	/* They were told to end when they were detached. */
+	while (uring->detached && zs_clock_ns() < end_ns)
+		uring_reap(engine, &done, REFUSED_WAIT_NS);
 	while (uring->wake_armed) {
 		if (!is_asked)
 			is_asked = queue_cancel(uring, USER_DATA_WAKE);
@@ -474,6 +486,7 @@ static void uring_finish(struct zs_engine *engine)
 	ZS_ASSERT(!done.first);
 	ZS_ASSERT(!has_refused(uring));
 	zs_ring_disable(&uring->ring);
+	return !uring->detached;
 }
 
 static void uring_destroy(struct zs_engine *engine)
@@ -489,6 +502,7 @@ const struct zs_engine_ops zs_uring_ops = {
 	.start = uring_start,
 	.submit = uring_submit,
 	.cancel = uring_cancel,
+	.detach = uring_detach,
 	.flush = uring_flush,
 	.reap = uring_reap,
 	.ready = uring_ready,

@@ -62,6 +62,7 @@ struct zs_uring {
 	 * empty it. Every reap and flush tries again. */
 	struct zs_queue deferred;
 	struct zs_queue cancels;
+	struct zs_detached *detached;
 	/* Done without the kernel, for the next reap. */
 	struct zs_queue done;
 	int wake_fd; /* eventfd; anyone writes */

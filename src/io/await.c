@@ -1,33 +1,135 @@
 /* SPDX-License-Identifier: MIT */
-/* Await: submits an operation and parks the task on it. Called by this room, on
- * the task. */
+/*
+ * Await: submits an operation and parks the task on it. Called by this room, on
+ * the task; its cancelling by the scheduler, on the task's worker.
+ */
 #include "io/await.h"
 
 #include <errno.h>
+#include <unistd.h>
 
+#include "base/clock.h"
 #include "base/explain.h"
+
+/* It goes round, which differences do not mind. */
+static uint32_t in_ms(int64_t time_ns)
+{
+	return (uint32_t)(time_ns / ZS_MILLISECOND);
+}
+
+/* The task's own, on its stack: const only for those who look on. */
+static struct zs_op *op_of(const struct zs_task *task)
+{
+	return (struct zs_op *)(uintptr_t)task->waits_on;
+}
 
 /* The op's memory is the kernel's until its final completion, so that a cancel
  * only asks; the task is woken by the completion, whatever came first. */
 static void cancel_op(struct zs_task *task)
 {
 	struct zs_engine *engine = task->worker->engine;
+	struct zs_op *op = op_of(task);
 
-	/* The task's own, on its stack: const only for those who look on. */
-	engine->ops->cancel(engine, (struct zs_op *)(uintptr_t)task->waits_on);
+	if (!op->cancel_asked)
+		op->asked_ms = in_ms(zs_worker_now(task->worker));
+	engine->ops->cancel(engine, op);
 }
 
-static void describe_op(const void *object, struct zs_text *text)
+/* --- what outlives its task's wait --- */
+
+struct zs_request *zs_request_get(struct zs_worker *worker)
+{
+	struct zs_request *request = zs_slab_get(&worker->requests);
+
+	if (request)
+		request->slab = &worker->requests;
+	return request;
+}
+
+void zs_request_put(struct zs_request *request)
+{
+	zs_slab_put(request->slab, request);
+}
+
+static void release(struct zs_detached *detached, int result)
+{
+	struct zs_request *request =
+		zs_container_of(detached, struct zs_request, detached);
+	int saved_errno = errno;
+
+	if (request->opens && result >= 0)
+		close(result);
+	errno = saved_errno;
+	zs_request_put(request);
+}
+
+/* Where it cannot be given up, it can only be asked to end. */
+static void cancel_detachable(struct zs_task *task)
+{
+	struct zs_worker *worker = task->worker;
+	struct zs_detachable *detachable =
+		zs_container_of(op_of(task), struct zs_detachable, op);
+	struct zs_op *op = &detachable->op;
+	struct zs_request *request = detachable->request;
+
+	if (op->state == ZS_OP_DONE)
+		return;
+	if (!request)
+		request = zs_request_get(worker);
+	if (request) {
+		request->opens = detachable->opens;
+		request->detached.release = release;
+	}
+	if (!request || !worker->engine->ops->detach(worker->engine, op,
+						     &request->detached)) {
+		if (request && !detachable->request)
+			zs_request_put(request);
+		cancel_op(task);
+		return;
+	}
+	detachable->is_detached = true;
+	op->result = -ECANCELED;
+	op->state = ZS_OP_DONE;
+	zs_task_wake(task);
+}
+
+static ZS_RACY void describe_op(const void *object, struct zs_text *text)
+{
+	const struct zs_op *op = object;
+	uint32_t held_ms;
+
+	zs_op_describe(op, text);
+	if (op->state == ZS_OP_DONE) {
+		zs_text_add(text, ", done");
+	} else if (op->cancel_asked) {
+		held_ms = in_ms(zs_clock_ns()) - op->asked_ms;
+		zs_text_add(text, ", held by the kernel for ");
+		zs_text_add_duration(text, held_ms * ZS_MILLISECOND);
+	}
+}
+
+static int fd_of_op(const void *object)
 {
 	const struct zs_op *op = object;
 
-	zs_op_describe(op, text);
-	if (op->state == ZS_OP_DONE)
-		zs_text_add(text, ", done");
+	return op->state != ZS_OP_DONE && zs_op_types[op->code].names_fd ?
+		       op->fd :
+		       -1;
 }
 
-const struct zs_wait_type zs_await_cancellable = { cancel_op, describe_op };
-static const struct zs_wait_type shielded = { NULL, describe_op };
+const struct zs_wait_type zs_await_cancellable = {
+	.cancel = cancel_op,
+	.describe = describe_op,
+	.fd = fd_of_op,
+};
+static const struct zs_wait_type shielded_wait = {
+	.describe = describe_op,
+	.fd = fd_of_op,
+};
+static const struct zs_wait_type detachable_wait = {
+	.cancel = cancel_detachable,
+	.describe = describe_op,
+};
 
 int zs_await_error(int result)
 {
@@ -38,7 +140,7 @@ int zs_await_error(int result)
 	return zs_explain_none(result);
 }
 
-int zs_await(struct zs_op *op)
+static int await_as(struct zs_op *op, const struct zs_wait_type *type)
 {
 	struct zs_worker *worker = zs_worker_self;
 	struct zs_task *task = worker ? worker->current : NULL;
@@ -51,9 +153,25 @@ int zs_await(struct zs_op *op)
 	ret = zs_scope_error(task->scope);
 	if (ret < 0)
 		return ret;
+	if (zs_op_types[op->code].names_fd) {
+		ret = zs_fds_claim(task, op->fd);
+		if (ret < 0)
+			return zs_explain_none(ret);
+	}
 	zs_op_renew(op);
-	ret = zs_await_submit(worker, op, op, &zs_await_cancellable);
+	ret = zs_await_submit(worker, op, op, type);
 	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
+}
+
+int zs_await(struct zs_op *op)
+{
+	return await_as(op, &zs_await_cancellable);
+}
+
+int zs_await_detachable(struct zs_detachable *detachable)
+{
+	detachable->is_detached = false;
+	return await_as(&detachable->op, &detachable_wait);
 }
 
 int zs_await_shielded(struct zs_op *op)
@@ -62,5 +180,5 @@ int zs_await_shielded(struct zs_op *op)
 
 	if (zs_unlikely(!worker || !worker->current))
 		return zs_explain_none(-EPERM);
-	return zs_await_submit(worker, op, op, &shielded);
+	return zs_await_submit(worker, op, op, &shielded_wait);
 }

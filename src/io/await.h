@@ -6,13 +6,32 @@
 #ifndef ZS_IO_AWAIT_H
 #define ZS_IO_AWAIT_H
 
+#include <assert.h>
+#include <stdbool.h>
+#include <sys/stat.h>
+
 #include "base/compiler.h"
 #include "engine/engine.h"
 #include "engine/op.h"
 #include "engine/submit.h"
+#include "sched/fds.h"
 #include "sched/scope.h"
 #include "sched/task.h"
 #include "sched/worker.h"
+
+/* What a detached operation leaves to the runtime, from its worker's slab. */
+struct zs_request {
+	struct zs_detached detached;
+	struct zs_slab *slab;
+	bool opens; /* its result is a descriptor */
+	struct statx status;
+};
+static_assert(sizeof(struct zs_request) <= ZS_REQUEST_SIZE,
+	      "worker.h sizes the slab");
+
+/* Task. NULL if there is no memory. */
+struct zs_request *zs_request_get(struct zs_worker *worker);
+void zs_request_put(struct zs_request *request);
 
 /* Task (-EPERM outside one). Carries @op out, which the caller has filled and
  * perhaps used before, and returns its result. In a cancelled scope it is not
@@ -21,11 +40,25 @@
  * else with one of these. errno stays as it was. */
 int zs_await(struct zs_op *op);
 
+/* An op that its task need not see to its end. */
+struct zs_detachable {
+	struct zs_op op;
+	/* Memory of the runtime's that the op names, to be released with it;
+	 * NULL: there is none. */
+	struct zs_request *request;
+	bool opens;	  /* its result is a descriptor */
+	bool is_detached; /* afterwards: it was given up, with its request */
+};
+
+/* As zs_await(), but when it is cancelled it returns at once, if need be before
+ * the kernel has done with it; what that brings is released when it comes. */
+int zs_await_detachable(struct zs_detachable *detachable);
+
 /* What a failed op is to the running task: that depends on why it was
  * cancelled. */
 int zs_await_error(int result);
 
-extern const struct zs_wait_type zs_await_cancellable;
+extern ZS_HIDDEN const struct zs_wait_type zs_await_cancellable;
 
 /* @asked: see zs_engine_submit(). */
 static ZS_ALWAYS_INLINE int zs_await_submit(struct zs_worker *worker,
@@ -49,6 +82,7 @@ static ZS_ALWAYS_INLINE int zs_await_inline(struct zs_op *op,
 	int ret;
 
 	if (zs_unlikely(!task || !task->is_linked ||
+			!zs_fds_is_user(worker, task, asked->fd) ||
 			zs_scope_error(task->scope) < 0))
 		return zs_await(op);
 	ret = zs_await_submit(worker, op, asked, &zs_await_cancellable);

@@ -163,7 +163,13 @@ static int fill_runtime(struct zs_runtime *runtime,
 	zs_mailbox_init(&runtime->injected);
 	zs_slab_init(&runtime->foreign_tasks, sizeof(struct zs_task));
 	share_credits(runtime);
-	return make_workers(runtime);
+	ret = zs_fds_init(&runtime->fds);
+	if (ret < 0)
+		return ret;
+	ret = make_workers(runtime);
+	if (ret < 0)
+		zs_fds_fini(&runtime->fds);
+	return ret;
 }
 
 ZS_PUBLIC int zs_runtime_create(struct zs_runtime **created,
@@ -377,6 +383,7 @@ static void destroy(struct zs_runtime *runtime)
 	for (i = 0; i < runtime->num_workers; i++)
 		zs_worker_fini(&runtime->workers[i]);
 	free(runtime->workers);
+	zs_fds_fini(&runtime->fds);
 	zs_slab_fini(&runtime->foreign_tasks);
 	pthread_cond_destroy(&runtime->changed);
 	pthread_mutex_destroy(&runtime->lock);

@@ -12,6 +12,7 @@
 #include "engine/probe.h"
 #include "mem/slab.h"
 #include "sched/cpus.h"
+#include "sched/fds.h"
 #include "sched/scope.h"
 #include "sched/worker.h"
 #include "zsync/config.h"
@@ -33,6 +34,7 @@ struct zs_runtime {
 	char model_reason[160];
 	uint32_t num_workers;
 	struct zs_worker *workers;
+	struct zs_fds fds;
 	/* Tasks that workers take from the runtime, and give back, at once. */
 	int64_t credit_step;
 	/* Of the thread that started it. */

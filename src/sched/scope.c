@@ -361,7 +361,9 @@ static void describe_closing(const void *object, struct zs_text *text)
 }
 
 /* The tasks are cancelled, not the wait for them. */
-static const struct zs_wait_type closing = { NULL, describe_closing };
+static const struct zs_wait_type closing = {
+	.describe = describe_closing,
+};
 
 /* The only task that is waited for, if it has not started: it can be called.
  * Where there are more, the first of them goes first. Who calls one after the

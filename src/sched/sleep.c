@@ -51,7 +51,10 @@ static ZS_RACY void describe_sleep(const void *object, struct zs_text *text)
 	zs_text_add_duration(text, deadline_ns - zs_clock_ns());
 }
 
-static const struct zs_wait_type sleeping = { cancel_sleep, describe_sleep };
+static const struct zs_wait_type sleeping = {
+	.cancel = cancel_sleep,
+	.describe = describe_sleep,
+};
 
 ZS_PUBLIC int zs_sleep_until(int64_t deadline_ns)
 {

@@ -42,6 +42,9 @@ struct zs_wait_type {
 	/* For the dump, on any thread and while the task may go on: adds "recv
 	 * fd 7". */
 	void (*describe)(const void *object, struct zs_text *text);
+	/* The descriptor that is in use until the wait is over; -1 if it is
+	 * over. NULL: there never is one. */
+	int (*fd)(const void *object);
 };
 
 /*

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/explain.h"
 #include "sched/balance.h"
+#include "sched/fds.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 
@@ -83,6 +84,15 @@ static void handle(struct zs_worker *worker, struct zs_message *message)
 	case ZS_MESSAGE_SCOPE:
 		zs_scope_handle(
 			zs_container_of(message, struct zs_scope, message));
+		return;
+	case ZS_MESSAGE_FD_ENDING:
+		zs_fds_handle_ending(
+			worker,
+			zs_container_of(message, struct zs_fd_ending, message));
+		return;
+	case ZS_MESSAGE_FD_ENDED:
+		zs_fds_handle_ended(
+			zs_container_of(message, struct zs_fd_ending, message));
 		return;
 	}
 	ZS_ASSERT(!"a message of no kind");
@@ -248,6 +258,8 @@ static void turn(struct zs_worker *worker)
 		worker->is_starved = false;
 	zs_task_run_some(worker);
 	reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
+	if (zs_unlikely(worker->endings))
+		zs_fds_look_again(worker);
 }
 
 void zs_worker_loop(struct zs_worker *worker)
@@ -313,7 +325,7 @@ void zs_worker_leave(struct zs_worker *worker)
 {
 	zs_wheel_drop(&worker->wheel);
 	zs_worker_self = NULL;
-	worker->engine->ops->finish(worker->engine);
+	worker->leaves_requests = !worker->engine->ops->finish(worker->engine);
 	zs_signals_leave_thread(worker);
 	if (worker->runtime->config.flags & ZS_CONFIG_PIN_WORKERS)
 		zs_cpus_unpin(&worker->runtime->cpus);
@@ -329,6 +341,8 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	worker->runtime = runtime;
 	worker->index = index;
 	worker->alone = runtime->num_workers == 1;
+	worker->fd_users = runtime->fds.users[0];
+	worker->num_fds = runtime->fds.size;
 	worker->victim = index;
 	worker->budget = ZS_WORKER_BUDGET;
 	worker->task_id_step = runtime->num_workers + 1;
@@ -343,6 +357,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	zs_mailbox_init(&worker->gifts);
 	zs_slab_init(&worker->tasks, sizeof(struct zs_task));
 	zs_slab_init(&worker->scopes, sizeof(struct zs_scope));
+	zs_slab_init(&worker->requests, ZS_REQUEST_SIZE);
 	zs_stack_pool_init(&worker->stacks, config->green_thread_stack_size,
 			   config->stack_cache);
 	pthread_mutex_init(&worker->children_lock, NULL);
@@ -362,6 +377,8 @@ void zs_worker_fini(struct zs_worker *worker)
 	zs_stack_pool_fini(&worker->stacks);
 	zs_slab_fini(&worker->tasks);
 	zs_slab_fini(&worker->scopes);
+	if (!worker->leaves_requests)
+		zs_slab_fini(&worker->requests);
 	zs_deque_fini(&worker->unstarted);
 	worker->engine->ops->destroy(worker->engine);
 	pthread_mutex_destroy(&worker->children_lock);

@@ -29,6 +29,9 @@ struct zs_runtime;
 /* A turn resumes this many tasks, then the ring and the timers have a look. */
 #define ZS_WORKER_BUDGET 256
 
+/* What the io room's requests take, in bytes. */
+#define ZS_REQUEST_SIZE 384
+
 /* How long a worker that has no memory for a stack waits to try again. */
 #define ZS_STARVED_NS INT64_C(10000000)
 
@@ -36,6 +39,8 @@ enum zs_message_kind {
 	ZS_MESSAGE_TASK,	/* a task to start here */
 	ZS_MESSAGE_TASK_CANCEL, /* its nursery was cancelled */
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
+	ZS_MESSAGE_FD_ENDING,	/* end what uses a descriptor */
+	ZS_MESSAGE_FD_ENDED,	/* that has been done */
 };
 
 /* Each counted by the worker's own thread, but for gifts; read by anyone,
@@ -75,11 +80,15 @@ struct zs_worker {
 	 * until starved_until_ns, for nobody tells when there is memory. */
 	bool is_starved;
 	struct zs_engine *engine;
+	/* The first users of descriptors, see fds.h; constant. */
+	_Atomic(struct zs_task *) *fd_users;
+	uint32_t num_fds;
 	int *errno_place; /* the thread's: no call is needed to find it */
 	void *loop_sp;
 	struct zs_stack_pool stacks;
 	struct zs_slab tasks;
 	struct zs_slab scopes;
+	struct zs_slab requests; /* the io room's */
 	uint64_t next_task_id;
 	uint64_t task_id_step; /* constant */
 	/* Tasks that it may spawn without asking the runtime; it gives some
@@ -102,7 +111,10 @@ struct zs_worker {
 	uint32_t victim;	    /* whom to steal from next */
 	int64_t spin_limit_ns;	    /* how long it pays to look for work */
 	bool is_counted_asleep;	    /* in the runtime's num_asleep */
-	uint32_t vain_spins;	    /* times it did not look at all */
+	/* The kernel may still write into requests: they are left to it. */
+	bool leaves_requests;
+	uint32_t vain_spins;	      /* times it did not look at all */
+	struct zs_fd_ending *endings; /* closes that wait for its tasks */
 	struct zs_sanitize_context loop_context;
 	pthread_t thread;
 	bool has_thread; /* of its own, to be joined */

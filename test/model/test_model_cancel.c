@@ -77,7 +77,7 @@ static void end_of_wait(struct zs_task *task)
 	task->wait = NULL;
 }
 
-static const struct zs_wait_type wait_type = { end_of_wait, NULL };
+static const struct zs_wait_type wait_type = { .cancel = end_of_wait };
 
 /* As every call that waits: linked, it looks whether it need not. */
 static void wait_until_cancelled(struct zs_task *task)

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Descriptors in use: which tasks have operations on one, so that a close can
+ * end them first and its number is not used again before they are gone. For the
+ * io room, from a task; one table a runtime.
+ *
+ * Each descriptor has room for two users, tasks that have begun an operation on
+ * it since it was last closed: one alone, or one that reads and one that
+ * writes. Where there are more the table only says so, and a close looks at all
+ * tasks. A user that is over is replaced, not removed: an operation that ends
+ * costs nothing, and one that begins a single comparison.
+ */
+#ifndef ZS_SCHED_FDS_H
+#define ZS_SCHED_FDS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/mailbox.h"
+#include "sched/task.h"
+#include "sched/worker.h"
+
+struct zs_fds {
+	uint32_t size; /* descriptors beyond are not watched */
+	_Atomic(struct zs_task *) *users[2];
+	size_t mapped;
+};
+
+/* A close that waits for other tasks' operations: on the closer's stack, a
+ * message to the worker that has them and back. */
+struct zs_fd_ending {
+	struct zs_message message;
+	struct zs_fd_ending *next; /* in the worker's list */
+	struct zs_task *closer;
+	struct zs_task *user; /* NULL: all that the worker has */
+	int fd;
+};
+
+/* As many as RLIMIT_NOFILE may be raised to, up to 1,048,576. Address space of
+ * 16 bytes each, of which what is used becomes memory. 0 or -ENOMEM, with a
+ * text. */
+int zs_fds_init(struct zs_fds *fds);
+void zs_fds_fini(struct zs_fds *fds);
+
+/* Is @task, which runs on @worker, known as a user of @fd? The short way of
+ * zs_fds_claim(). relaxed: only the task itself puts itself there. */
+static ZS_ALWAYS_INLINE bool zs_fds_is_user(const struct zs_worker *worker,
+					    const struct zs_task *task, int fd)
+{
+	return zs_likely((uint32_t)fd < worker->num_fds) &&
+	       atomic_load_explicit(&worker->fd_users[fd],
+				    memory_order_relaxed) == task;
+}
+
+/* @task, which runs, is about to begin an operation on @fd. 0, or -EBADF if
+ * another task is closing it. */
+int zs_fds_claim(struct zs_task *task, int fd);
+
+/* @task, which runs, is about to close @fd: ends the operations that other
+ * tasks have on it, with -ECANCELED or their results, and waits until they are
+ * done. 0, or -EBADF if another task is closing it. */
+int zs_fds_release(struct zs_task *task, int fd);
+
+/* Messages, on the worker they were posted to. */
+void zs_fds_handle_ending(struct zs_worker *worker,
+			  struct zs_fd_ending *ending);
+void zs_fds_handle_ended(struct zs_fd_ending *ending);
+/* The worker's loop, when it has reaped and endings are waiting. */
+void zs_fds_look_again(struct zs_worker *worker);
+
+#endif
