@@ -19,6 +19,8 @@ static const struct bench *const benches[] = {
 	&bench_one_connection,
 	&bench_switch,
 	&bench_spawn_join,
+	&bench_task_create,
+	&bench_task_memory,
 	&bench_ring_nop,
 	&bench_wake,
 	&bench_timer_wheel,

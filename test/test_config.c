@@ -155,9 +155,9 @@ START_TEST(first_field_beyond_its_limits_is_named)
 	struct zs_config config = zs_config_default();
 
 	config.flags = 0x19;
-	assert_refused(&config, "zs_config.flags is 0x19, of which 0x18 is "
+	assert_refused(&config, "zs_config.flags is 0x19, of which 0x10 is "
 				"unknown: set ZS_CONFIG_... bits only, 0x0 to "
-				"0x7");
+				"0xf");
 	config.stack_cache = ZS_GREEN_THREADS_MAX + 1;
 	assert_refused(&config, "zs_config.stack_cache is 4194305: set 0 to "
 				"4194304 (256 is the default)");

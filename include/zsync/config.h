@@ -34,6 +34,12 @@ enum {
 	ZS_CONFIG_DUMP_ON_SIGQUIT = 1 << 1,
 	/* Leave SIGSEGV alone: a stack overflow is then a plain crash. */
 	ZS_CONFIG_KEEP_SIGSEGV = 1 << 2,
+	/* Where a stack can have no guard (before Linux 6.13 there are not many
+	 * more than 30,000 at the default vm.max_map_count) it does without,
+	 * instead of the spawn failing. A canary at its end, which takes a page
+	 * more, is looked at when the task ends: an overflow ends the process
+	 * then, but late, when other memory may be spoiled. */
+	ZS_CONFIG_UNGUARDED_STACKS = 1 << 3,
 };
 
 /* Limits that zs_config_validate() enforces. */
@@ -65,14 +71,19 @@ struct zs_config {
 	/* Bytes of stack a task has, its guard not counted; rounded up to whole
 	 * pages. ZS_STACK_SIZE_MIN to ZS_STACK_SIZE_MAX. */
 	size_t green_thread_stack_size;
+	/* The same for the first task of zs_run(), rounded up to a power of
+	 * two; 0 = green_thread_stack_size. */
+	size_t main_stack_size;
 	/* Tasks alive at once, 1 to ZS_GREEN_THREADS_MAX; at the limit a spawn
 	 * is -EAGAIN. */
 	uint32_t max_green_threads;
 	/* How long an idle worker looks for work before it sleeps, at most
 	 * ZS_IDLE_SPIN_MAX_US; 0 = it sleeps at once; ZS_IDLE_SPIN_AUTO. */
 	uint32_t idle_spin_us;
-	/* Stacks that a worker keeps ready for the next task; 0 = none. At most
-	 * ZS_GREEN_THREADS_MAX. */
+	/* Stacks of each size that a worker keeps ready, with their memory, for
+	 * the next task, unless it is idle for a second; 0 = none. At most
+	 * ZS_GREEN_THREADS_MAX. Of larger sizes than green_thread_stack_size it
+	 * keeps fewer, so that they hold no more memory. */
 	uint32_t stack_cache;
 	/* ZS_CONFIG_... bits. */
 	uint32_t flags;
@@ -104,10 +115,11 @@ int zs_config_validate(const struct zs_config *config);
 /*
  * Any thread. Overrides *config by the environment: ZSYNC_EXECUTION_MODEL
  * (auto, green_threads, thread_pool, blocking), ZSYNC_WORKERS,
- * ZSYNC_QUEUE_DEPTH, ZSYNC_GREEN_THREAD_STACK_SIZE, ZSYNC_MAX_GREEN_THREADS,
- * ZSYNC_IDLE_SPIN_US (a number or "auto"), ZSYNC_STACK_CACHE and, as 0 or 1,
- * ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV. The size takes
- * a suffix K, M or G, in either case. An empty variable counts as not set.
+ * ZSYNC_QUEUE_DEPTH, ZSYNC_GREEN_THREAD_STACK_SIZE, ZSYNC_MAIN_STACK_SIZE,
+ * ZSYNC_MAX_GREEN_THREADS, ZSYNC_IDLE_SPIN_US (a number or "auto"),
+ * ZSYNC_STACK_CACHE and, as 0 or 1, ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT,
+ * ZSYNC_KEEP_SIGSEGV, ZSYNC_UNGUARDED_STACKS. Sizes take a suffix K, M or G, in
+ * either case. An empty variable counts as not set.
  * zs_run() and zs_runtime_create() call it by themselves, on a copy.
  * -EINVAL for a value that makes no sense or is out of range, for NULL and for
  * a config that no preset made; *config is then unchanged and zs_explain()

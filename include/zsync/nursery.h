@@ -61,6 +61,14 @@ int zs_nursery_spawn(struct zs_nursery nursery, zs_task_fn *fn, void *arg);
 int zs_nursery_spawn_copy(struct zs_nursery nursery, zs_task_fn *fn,
 			  const void *args, size_t size);
 
+/* Any thread. As zs_nursery_spawn(), with @options. Besides its errors: -EINVAL
+ * for options that make no sense, -E2BIG beyond ZS_SPAWN_COPY_MAX, -ENOMEM
+ * where a worker's task asks for a size of which no stack can be had at all;
+ * zs_explain() has a text for each. */
+int zs_nursery_spawn_with(struct zs_nursery nursery,
+			  const struct zs_spawn_options *options,
+			  zs_task_fn *fn, void *arg);
+
 /* Any thread. Cancels its tasks and the opener's calls inside it. 0 also if it
  * was cancelled before; -ESTALE if closed. */
 int zs_nursery_cancel(struct zs_nursery nursery);

@@ -60,6 +60,9 @@ int zs_runtime_start(struct zs_runtime *runtime);
 int zs_runtime_spawn(struct zs_runtime *runtime, zs_task_fn *fn, void *arg);
 int zs_runtime_spawn_copy(struct zs_runtime *runtime, zs_task_fn *fn,
 			  const void *args, size_t size);
+int zs_runtime_spawn_with(struct zs_runtime *runtime,
+			  const struct zs_spawn_options *options,
+			  zs_task_fn *fn, void *arg);
 
 /*
  * A thread that is not a worker of it (-EDEADLK). Cancels all tasks and waits
@@ -81,6 +84,7 @@ struct zs_runtime_info {
 	uint32_t num_workers;
 	uint32_t queue_depth; /* what the kernel granted */
 	size_t green_thread_stack_size;
+	size_t main_stack_size; /* of zs_run()'s first task */
 };
 
 /* Any thread; a NULL runtime is the calling task's (-EPERM outside one). */

@@ -46,12 +46,28 @@ struct zs_worker_stats {
 	uint64_t cq_overflows;	/* times the kernel had to keep completions */
 	uint64_t late_completions; /* of operations that had ended: ignored */
 	uint64_t scopes_left_open; /* by tasks that returned */
-	uint64_t stacks_mapped;	   /* gauge: stacks in use or cached */
+	/* High-water mark: the most tasks that this worker had spawned and that
+	 * had not ended, started or not. A sum is one of marks that need not
+	 * have been reached at the same time. */
+	uint64_t tasks_peak;
+	/* Gauge and high-water mark: stacks in use or free. A free one is used
+	 * before one is made, so it is also the most tasks of each stack size
+	 * that had started and not ended. */
+	uint64_t stacks_mapped;
+	uint64_t stacks_resident; /* gauge: free ones that keep pages */
+	/* High-water mark, in bytes: the most that a task was seen to have used
+	 * of its stack, in whole pages; in sums the greatest. It is seen where
+	 * a stack's memory is given back (beyond zs_config.stack_cache, and
+	 * when a worker has been idle for a second), by a mincore(2) for one
+	 * in sixteen; 0 before that. zs_dump() tells of tasks that live. */
+	uint64_t stack_depth_peak;
 };
 
 struct zs_stats {
 	uint32_t num_workers;
 	struct zs_worker_stats total;
+	uint64_t foreign_tasks_peak; /* tasks_peak of those that no worker's
+				      * task spawned */
 };
 
 /* Any thread; a NULL runtime is the calling task's (-EPERM outside one). */

@@ -30,6 +30,22 @@ typedef int zs_task_fn(void *arg);
 /* Most bytes that a ..._spawn_copy() takes with it. */
 #define ZS_SPAWN_COPY_MAX 64
 
+/* What else a ..._spawn_with() is told. All zero but the size: plain spawn. */
+struct zs_spawn_options {
+	size_t size; /* sizeof(struct zs_spawn_options) */
+	/* Bytes of stack, rounded up to a power of two; ZS_STACK_SIZE_MIN to
+	 * ZS_STACK_SIZE_MAX. 0: zs_config.green_thread_stack_size. Each worker
+	 * keeps stacks of each size that was asked for ready, as it does with
+	 * those of the usual size. */
+	size_t stack_size;
+	/* As zs_task_set_name(), from the start; NULL: it has none. Copied. */
+	const char *name;
+	/* 0: arg is handed to the task as it is. Else so many bytes at arg
+	 * travel with it, at most ZS_SPAWN_COPY_MAX: see
+	 * zs_nursery_spawn_copy(). */
+	size_t copy_size;
+};
+
 /* Task. Lets the other ready tasks of this worker run first. Also a point of
  * cancellation for a task that only computes. */
 int zs_yield(void);

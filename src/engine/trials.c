@@ -351,7 +351,7 @@ static bool try_guard(void)
 	zs_stack_pool_init(&pool, 1, 1);
 	stack = zs_stack_get(&pool);
 	if (stack) {
-		works = !pool.guard_by_mprotect;
+		works = !pool.guards.by_mprotect;
 		zs_stack_put(&pool, stack);
 	}
 	zs_stack_pool_fini(&pool);

@@ -15,7 +15,14 @@
 
 enum {
 	OBJECT_ALIGNMENT = 64,
-	CHUNK_SIZE = 64 << 10, /* a multiple of every page size there is */
+	/* Multiples of every page size there is. Each is twice the one before,
+	 * up to the most, which leaves the least to headers. */
+	CHUNK_SIZE = 64 << 10,
+	MAX_CHUNK_SIZE = 1 << 20,
+	/* Beyond the first chunk pages are made this much at a time, which
+	 * costs half of a fault for each. */
+	FILL_SIZE = 64 << 10,
+	ADVISE_POPULATE_WRITE = 23, /* MADV_POPULATE_WRITE, Linux 5.14 */
 	MIN_PER_CHUNK = 8,
 };
 
@@ -24,6 +31,7 @@ struct zs_slab_chunk {
 	struct zs_slab_chunk *next; /* constant: walked without a lock */
 	size_t size;
 	size_t capacity;
+	size_t filled; /* bytes from the start that have pages; the owner's */
 	/* Written by the owner: objects that have been handed out once. What
 	 * lies beyond has never been touched. */
 	_Atomic size_t carved;
@@ -50,10 +58,25 @@ static void *collect_returned(struct zs_slab *slab)
 					memory_order_acquire);
 }
 
-static struct zs_slab_chunk *map_chunk(struct zs_slab *slab)
+static size_t chunk_size(const struct zs_slab *slab,
+			 const struct zs_slab_chunk *newest)
 {
 	size_t wanted = OBJECT_ALIGNMENT + slab->object_size * MIN_PER_CHUNK;
-	size_t size = (wanted + CHUNK_SIZE - 1) & ~(size_t)(CHUNK_SIZE - 1);
+	size_t least = (wanted + CHUNK_SIZE - 1) & ~(size_t)(CHUNK_SIZE - 1);
+
+	if (!newest)
+		return least;
+	if (newest->size >= MAX_CHUNK_SIZE)
+		return newest->size;
+	return newest->size * 2;
+}
+
+static struct zs_slab_chunk *map_chunk(struct zs_slab *slab)
+{
+	/* relaxed: only the owner, who is here, writes it. */
+	struct zs_slab_chunk *newest =
+		atomic_load_explicit(&slab->chunks, memory_order_relaxed);
+	size_t size = chunk_size(slab, newest);
 	int saved_errno = errno;
 	struct zs_slab_chunk *chunk;
 
@@ -68,14 +91,32 @@ static struct zs_slab_chunk *map_chunk(struct zs_slab *slab)
 	chunk->size = size;
 	chunk->capacity = (size - OBJECT_ALIGNMENT) / slab->object_size;
 	atomic_init(&chunk->carved, 0);
-	/* relaxed: only the owner, who is here, writes it. */
-	chunk->next = atomic_load_explicit(&slab->chunks, memory_order_relaxed);
+	/* The first one is small, and filled as it is touched. */
+	chunk->filled = newest ? 0 : size;
+	chunk->next = newest;
 	/* release: publishes the header to zs_slab_walk(). */
 	atomic_store_explicit(&slab->chunks, chunk, memory_order_release);
 	return chunk;
 }
 
-/* One at a time: memory is touched, and comes to be resident, as it is used. */
+/* EINVAL: an older kernel, which makes each page when it is touched. */
+static void fill(struct zs_slab_chunk *chunk, size_t end)
+{
+	int saved_errno = errno;
+
+	if (end <= chunk->filled)
+		return;
+	end = (end + FILL_SIZE - 1) & ~(size_t)(FILL_SIZE - 1);
+	if (end > chunk->size)
+		end = chunk->size;
+	madvise((char *)chunk + chunk->filled, end - chunk->filled,
+		ADVISE_POPULATE_WRITE);
+	chunk->filled = end;
+	errno = saved_errno;
+}
+
+/* One at a time: memory comes to be resident little by little, as it is used.
+ */
 static void *carve(struct zs_slab *slab)
 {
 	/* relaxed, both: only the owner, who is here, writes them. */
@@ -91,6 +132,7 @@ static void *carve(struct zs_slab *slab)
 	}
 	if (!chunk)
 		return NULL;
+	fill(chunk, OBJECT_ALIGNMENT + (carved + 1) * slab->object_size);
 	/* release: orders the count behind what came before, for the acquire
 	 * in zs_slab_walk(). The object is zero, as the kernel made it. */
 	atomic_store_explicit(&chunk->carved, carved + 1, memory_order_release);
@@ -144,6 +186,20 @@ void zs_slab_put_remote(struct zs_slab *slab, void *object)
 	} while (!atomic_compare_exchange_weak_explicit(
 		&slab->returned, &top, object, memory_order_release,
 		memory_order_relaxed));
+}
+
+size_t zs_slab_peak(const struct zs_slab *slab)
+{
+	/* acquire: pairs with the release in map_chunk(). */
+	const struct zs_slab_chunk *chunk =
+		atomic_load_explicit(&slab->chunks, memory_order_acquire);
+	size_t carved = 0;
+
+	/* relaxed: a number. */
+	for (; chunk; chunk = chunk->next)
+		carved += atomic_load_explicit(&chunk->carved,
+					       memory_order_relaxed);
+	return carved;
 }
 
 void zs_slab_walk(struct zs_slab *slab, void (*visit)(void *object, void *arg),

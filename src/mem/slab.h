@@ -63,6 +63,10 @@ static ZS_ALWAYS_INLINE void zs_slab_put(struct zs_slab *slab, void *object)
 /* Not the owner. */
 void zs_slab_put_remote(struct zs_slab *slab, void *object);
 
+/* Any thread. How many have been handed out at once at most: one is carved
+ * where none is free. */
+size_t zs_slab_peak(const struct zs_slab *slab);
+
 /* Any thread, async-signal-safe, while the owner goes on. Calls @visit for each
  * object ever handed out, in use or not; one that was handed out just now may
  * still be all zero. The objects' own state, which must not be in their first

@@ -32,6 +32,7 @@ struct knob {
 	size_t offset;
 	bool is_size;  /* size_t with a suffix; else uint32_t */
 	bool has_auto; /* ZS_IDLE_SPIN_AUTO, "auto" */
+	bool has_zero; /* which is below min, and means another field's value */
 	uint64_t min;
 	uint64_t max;
 };
@@ -49,6 +50,10 @@ static const struct knob knobs[] = {
 	  .variable = "ZSYNC_GREEN_THREAD_STACK_SIZE",
 	  .advice = "65536 serves most programs", .is_size = true,
 	  .min = ZS_STACK_SIZE_MIN, .max = ZS_STACK_SIZE_MAX },
+	{ FIELD(main_stack_size), .variable = "ZSYNC_MAIN_STACK_SIZE",
+	  .advice = "0 is as much as green_thread_stack_size", .is_size = true,
+	  .has_zero = true, .min = ZS_STACK_SIZE_MIN,
+	  .max = ZS_STACK_SIZE_MAX },
 	{ FIELD(max_green_threads), .variable = "ZSYNC_MAX_GREEN_THREADS",
 	  .advice = "1048576 is the default", .min = 1,
 	  .max = ZS_GREEN_THREADS_MAX },
@@ -67,11 +72,12 @@ static const struct {
 	{ "ZSYNC_PIN_WORKERS", ZS_CONFIG_PIN_WORKERS },
 	{ "ZSYNC_DUMP_ON_SIGQUIT", ZS_CONFIG_DUMP_ON_SIGQUIT },
 	{ "ZSYNC_KEEP_SIGSEGV", ZS_CONFIG_KEEP_SIGSEGV },
+	{ "ZSYNC_UNGUARDED_STACKS", ZS_CONFIG_UNGUARDED_STACKS },
 };
 
-static const uint32_t known_flags = ZS_CONFIG_PIN_WORKERS |
-				    ZS_CONFIG_DUMP_ON_SIGQUIT |
-				    ZS_CONFIG_KEEP_SIGSEGV;
+static const uint32_t known_flags =
+	ZS_CONFIG_PIN_WORKERS | ZS_CONFIG_DUMP_ON_SIGQUIT |
+	ZS_CONFIG_KEEP_SIGSEGV | ZS_CONFIG_UNGUARDED_STACKS;
 
 static const char *const model_names[] = {
 	[ZS_MODEL_AUTO] = "auto",
@@ -104,7 +110,8 @@ static void set_field(struct zs_config *config, const struct knob *knob,
 
 static bool in_range(const struct knob *knob, uint64_t value)
 {
-	return value >= knob->min && value <= knob->max;
+	return (value >= knob->min && value <= knob->max) ||
+	       (knob->has_zero && value == 0);
 }
 
 /* May the fields be touched at all? */

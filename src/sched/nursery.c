@@ -121,6 +121,18 @@ ZS_PUBLIC int zs_nursery_spawn_copy(struct zs_nursery nursery, zs_task_fn *fn,
 	return spawn_into(nursery, &spawn);
 }
 
+ZS_PUBLIC int zs_nursery_spawn_with(struct zs_nursery nursery,
+				    const struct zs_spawn_options *options,
+				    zs_task_fn *fn, void *arg)
+{
+	struct zs_spawn spawn;
+	int ret = zs_spawn_take(&spawn, options, fn, arg);
+
+	if (ret < 0)
+		return ret;
+	return spawn_into(nursery, &spawn);
+}
+
 ZS_PUBLIC int zs_nursery_cancel(struct zs_nursery nursery)
 {
 	return zs_scope_ask_cancel(nursery.scope, nursery.generation,

@@ -284,6 +284,16 @@ ZS_PUBLIC int zs_runtime_spawn_copy(struct zs_runtime *runtime, zs_task_fn *fn,
 	return spawn_into_root(runtime, &spawn);
 }
 
+ZS_PUBLIC int zs_runtime_spawn_with(struct zs_runtime *runtime,
+				    const struct zs_spawn_options *options,
+				    zs_task_fn *fn, void *arg)
+{
+	struct zs_spawn spawn;
+	int ret = zs_spawn_take(&spawn, options, fn, arg);
+
+	return ret < 0 ? ret : spawn_into_root(runtime, &spawn);
+}
+
 /* The root's count is zero now; that it stays so is for the closing of the root
  * to settle, after which nothing can be spawned. */
 void zs_runtime_root_idle(struct zs_runtime *runtime)
@@ -431,6 +441,7 @@ static int run_as_worker_0(struct zs_runtime *runtime, zs_task_fn *fn,
 	const struct zs_spawn spawn = {
 		.fn = run_first_task,
 		.arg = &first,
+		.stack_class = zs_stacks_class(runtime->config.main_stack_size),
 		.keep_here = true,
 	};
 	int ret = zs_spawn_remotely(&runtime->root, 0, &spawn);

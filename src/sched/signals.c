@@ -40,7 +40,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct taken_signal segv = { .number = SIGSEGV, .handler = on_segv };
 static struct taken_signal quit = { .number = SIGQUIT, .handler = on_quit };
 
-static void report_overflow(const struct zs_task *task, size_t stack_size)
+static void report_overflow(const struct zs_task *task)
 {
 	struct zs_text text;
 
@@ -53,9 +53,7 @@ static void report_overflow(const struct zs_task *task, size_t stack_size)
 		zs_text_add(&text, "\"");
 	}
 	zs_text_add(&text, " has used up its ");
-	zs_text_add_size(&text, stack_size);
-	zs_text_add(&text, " of stack: raise zs_config.green_thread_stack_size"
-			   " (ZSYNC_GREEN_THREAD_STACK_SIZE)\n");
+	zs_stacks_add_knob(&text, task);
 	zs_text_write(&text, STDERR_FILENO);
 }
 
@@ -77,7 +75,7 @@ static ZS_RACY void compare(void *object, void *arg)
 
 	if (task->state == ZS_TASK_STARTED && task->worker == fault->worker &&
 	    task->stack && zs_stack_in_guard(stacks, task->stack, address) &&
-	    address >= task->stack->base - stacks->guard_size / 2)
+	    address >= task->stack->base - stacks->guards.size / 2)
 		fault->task = task;
 }
 
@@ -132,7 +130,7 @@ static void on_segv(int number, siginfo_t *info, void *context)
 	if (worker && info->si_code > 0)
 		task = who_overflows(worker, info->si_addr);
 	if (task)
-		report_overflow(task, worker->stacks.stack_size);
+		report_overflow(task);
 	errno = saved_errno;
 	pass_on(&segv, info, context);
 }

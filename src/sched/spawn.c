@@ -23,6 +23,50 @@ int zs_spawn_check(const struct zs_spawn *spawn)
 						      0;
 }
 
+static int check_options(const struct zs_spawn_options *options)
+{
+	if (!options || options->size != sizeof(*options))
+		return zs_explain_as(-EINVAL,
+				     "zs_spawn_options.size is %zu: set it to "
+				     "sizeof(struct zs_spawn_options), here "
+				     "%zu",
+				     options ? options->size : 0,
+				     sizeof(*options));
+	if (options->stack_size != 0 &&
+	    (options->stack_size < ZS_STACK_SIZE_MIN ||
+	     options->stack_size > ZS_STACK_SIZE_MAX))
+		return zs_explain_as(
+			-EINVAL,
+			"zs_spawn_options.stack_size is %zu: set %zu to %zu "
+			"bytes, or 0 for green_thread_stack_size",
+			options->stack_size, ZS_STACK_SIZE_MIN,
+			ZS_STACK_SIZE_MAX);
+	return 0;
+}
+
+int zs_spawn_take(struct zs_spawn *spawn,
+		  const struct zs_spawn_options *options, zs_task_fn *fn,
+		  void *arg)
+{
+	int ret = check_options(options);
+
+	if (ret < 0)
+		return ret;
+	*spawn = (struct zs_spawn){
+		.fn = fn,
+		.arg = arg,
+		.copy = arg,
+		.copy_size = options->copy_size,
+		.name = options->name,
+		.stack_class = zs_stacks_class(options->stack_size),
+	};
+	ret = zs_spawn_check(spawn);
+	/* What can never be had is better said now. */
+	if (ret == 0 && spawn->stack_class != 0 && zs_worker_self)
+		ret = zs_stacks_prepare(zs_worker_self, spawn->stack_class);
+	return ret;
+}
+
 /* Any thread. How many of the @wanted there are. */
 static int64_t take_credits(struct zs_runtime *runtime, int64_t wanted)
 {

@@ -18,6 +18,7 @@
 #include "sched/scope.h"
 #include "sched/task.h"
 #include "sched/worker.h"
+#include "zsync/nursery.h"
 
 /* What is to run. */
 struct zs_spawn {
@@ -25,12 +26,20 @@ struct zs_spawn {
 	void *arg;
 	const void *copy; /* with copy_size > 0: in place of arg */
 	size_t copy_size;
+	const char *name;    /* NULL: it has none */
+	uint8_t stack_class; /* see worker.h */
 	/* On the spawning worker, and nowhere else. */
 	bool keep_here;
 };
 
 /* Any thread. 0, -EINVAL or -E2BIG. */
 int zs_spawn_check(const struct zs_spawn *spawn);
+
+/* Any thread. Fills *spawn with what the public @options ask for. 0, -EINVAL,
+ * -E2BIG or -ENOMEM (no stack of that size), explained. */
+int zs_spawn_take(struct zs_spawn *spawn,
+		  const struct zs_spawn_options *options, zs_task_fn *fn,
+		  void *arg);
 
 /* Any thread: into a scope that may be another worker's. 0, -ESTALE,
  * -ECANCELED, -EAGAIN or -ENOMEM. */
@@ -54,7 +63,10 @@ static ZS_ALWAYS_INLINE void zs_task_fill(struct zs_task *task,
 	task->arg = spawn->arg;
 	task->state = ZS_TASK_UNSTARTED;
 	task->is_linked = false;
+	task->stack_class = spawn->stack_class;
 	task->name[0] = '\0';
+	if (zs_unlikely(spawn->name))
+		zs_task_copy_name(task, spawn->name);
 	if (spawn->copy_size == 0)
 		return;
 	memcpy(task->copy, spawn->copy, spawn->copy_size);

@@ -65,22 +65,27 @@ static void read_worker(const struct zs_worker *worker,
 		.cq_overflows = get(&ops->cq_overflows),
 		.late_completions = get(&ops->late),
 		.scopes_left_open = get(&tasks->left_open),
-		.stacks_mapped = get(&tasks->stacks),
+		.tasks_peak = zs_slab_peak(&worker->tasks),
 	};
+	zs_stacks_read(worker, stats);
 	stats->tasks_parked = num_parked(worker, stats);
 	stats->ops_in_flight =
 		difference(stats->ops_submitted, stats->ops_completed);
 }
 
-/* Every field is a 64-bit counter. */
+/* Every field is a 64-bit counter. Of depths the greatest is told. */
 static void add(struct zs_worker_stats *sum, const struct zs_worker_stats *more)
 {
 	const uint64_t *from = (const uint64_t *)more;
 	uint64_t *to = (uint64_t *)sum;
+	uint64_t depth = sum->stack_depth_peak;
 	size_t i;
 
 	for (i = 0; i < sizeof(*sum) / sizeof(*to); i++)
 		to[i] += from[i];
+	if (depth < more->stack_depth_peak)
+		depth = more->stack_depth_peak;
+	sum->stack_depth_peak = depth;
 }
 
 static int find_runtime(const struct zs_runtime **runtime)
@@ -111,6 +116,12 @@ ZS_PUBLIC int zs_runtime_info(const struct zs_runtime *runtime,
 		.queue_depth = runtime->workers[0].engine->queue_depth,
 		.green_thread_stack_size =
 			runtime->workers[0].stacks.stack_size,
+		.main_stack_size =
+			zs_worker_stacks(
+				&runtime->workers[0],
+				zs_stacks_class(
+					runtime->config.main_stack_size))
+				->stack_size,
 	};
 	return 0;
 }
@@ -130,6 +141,7 @@ ZS_PUBLIC int zs_stats(const struct zs_runtime *runtime, struct zs_stats *stats)
 		read_worker(&runtime->workers[i], &one);
 		add(&stats->total, &one);
 	}
+	stats->foreign_tasks_peak = zs_slab_peak(&runtime->foreign_tasks);
 	return 0;
 }
 

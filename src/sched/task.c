@@ -28,6 +28,13 @@
 _Thread_local struct zs_worker *zs_worker_self;
 
 static void task_main(void *unused);
+static void task_main_apart(void *unused);
+
+/* Of the configured size, and guarded. */
+static ZS_ALWAYS_INLINE bool is_usual(const struct zs_stack *stack)
+{
+	return !(stack->size_class | stack->has_canary);
+}
 
 static ZS_ALWAYS_INLINE struct zs_sanitize_context
 context_of(struct zs_worker *worker, const struct zs_task *task)
@@ -66,9 +73,14 @@ static ZS_ALWAYS_INLINE void begin(struct zs_worker *worker,
 static ZS_ALWAYS_INLINE struct zs_stack *take_stack(struct zs_worker *worker,
 						    struct zs_task *task)
 {
-	struct zs_stack *stack = zs_stack_get(&worker->stacks);
+	struct zs_stack *stack =
+		zs_stack_get(zs_worker_stacks(worker, task->stack_class));
 
 	if (zs_unlikely(!stack)) {
+		if (task->stack_class != 0) {
+			zs_stacks_defer(worker, task);
+			return NULL;
+		}
 		worker->is_starved = true;
 		worker->starved_until_ns = zs_clock_ns() + ZS_STARVED_NS;
 		zs_worker_keep_first(worker, task);
@@ -85,7 +97,9 @@ static bool begin_on_new_stack(struct zs_worker *worker, struct zs_task *task)
 
 	if (zs_unlikely(!stack))
 		return false;
-	task->sp = zs_switch_prepare(stack->top, task_main, NULL);
+	task->sp = zs_switch_prepare(
+		stack->top,
+		zs_likely(is_usual(stack)) ? task_main : task_main_apart, NULL);
 	begin(worker, task, stack);
 	return true;
 }
@@ -238,6 +252,18 @@ static ZS_ALWAYS_INLINE void end(struct zs_worker *worker, struct zs_task *task,
 		zs_task_free(worker, task);
 }
 
+/* The running task, from its beginning to its end, on a stack of another size,
+ * or one that has no guard. */
+static ZS_NOINLINE void run_apart(struct zs_worker *worker)
+{
+	struct zs_task *task = worker->current;
+	int result = task->fn(task->arg);
+
+	if (task->stack->has_canary)
+		zs_stacks_check(task);
+	end(worker, task, result);
+}
+
 /* Leaves, for good, a stack that has run its last task. */
 static ZS_ALWAYS_INLINE void leave_stack(struct zs_worker *worker,
 					 struct zs_task *next)
@@ -251,7 +277,15 @@ static ZS_ALWAYS_INLINE void leave_stack(struct zs_worker *worker,
 	zs_switch(&never_resumed, next ? next->sp : worker->loop_sp);
 }
 
-/* The outermost function of every stack. */
+/* @task on a stack of its own, or whoever else can go on. */
+static ZS_NOINLINE ZS_COLD struct zs_task *
+begin_or_choose(struct zs_worker *worker, struct zs_task *task)
+{
+	return begin_on_new_stack(worker, task) ? task :
+						  choose_runnable(worker);
+}
+
+/* The outermost function of a stack of the usual kind. */
 static void task_main(void *unused)
 {
 	struct zs_worker *worker = zs_worker_self;
@@ -269,17 +303,33 @@ static void task_main(void *unused)
 			leave_stack(worker, NULL);
 		}
 		task = choose(worker);
-		if (!task || task->stack)
+		if (!task || task->stack || zs_unlikely(task->stack_class))
 			break;
 		begin(worker, task, stack);
 		worker->current = task;
 	} while (true);
+	/* One of another size: before this stack can be taken for free. */
+	if (task && !task->stack)
+		task = begin_or_choose(worker, task);
 	/* It is ours until the switch: this thread is the only user. */
 	zs_stack_put(&worker->stacks, stack);
 	leave_stack(worker, task);
 }
 
-/* The outermost function of a stack that a task is called on. */
+/* The same of any other; the loop takes the stack back. */
+static void task_main_apart(void *unused)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_stack *stack = worker->current->stack;
+
+	(void)unused;
+	zs_sanitize_after_switch(NULL);
+	run_apart(worker);
+	worker->spent_stack = stack;
+	leave_stack(worker, NULL);
+}
+
+/* The outermost functions of stacks that a task is called on. */
 static void called_main(void)
 {
 	struct zs_worker *worker = zs_worker_self;
@@ -287,6 +337,12 @@ static void called_main(void)
 
 	zs_sanitize_after_switch(NULL);
 	end(worker, task, task->fn(task->arg));
+}
+
+static void called_main_apart(void)
+{
+	zs_sanitize_after_switch(NULL);
+	run_apart(zs_worker_self);
 }
 
 void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
@@ -308,14 +364,24 @@ void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
 	worker->budget--;
 	worker->current = child;
 	zs_sanitize_before_switch(&fake, &there);
-	zs_switch_call(&task->sp, stack->top, called_main);
+	zs_switch_call(&task->sp, stack->top,
+		       zs_likely(is_usual(stack)) ? called_main :
+						    called_main_apart);
 	zs_sanitize_before_switch(NULL, &here);
 	zs_sanitize_after_switch(fake);
 	worker->current = task;
 	task->wait = NULL;
 	worker->is_starved = false;
-	zs_stack_put(&worker->stacks, stack);
+	zs_stack_put(zs_worker_stacks(worker, stack->size_class), stack);
 	*worker->errno_place = saved_errno;
+}
+
+static ZS_COLD void put_spent_stack(struct zs_worker *worker)
+{
+	struct zs_stack *stack = worker->spent_stack;
+
+	worker->spent_stack = NULL;
+	zs_stack_put(zs_worker_stacks(worker, stack->size_class), stack);
 }
 
 void zs_task_run_some(struct zs_worker *worker)
@@ -330,16 +396,11 @@ void zs_task_run_some(struct zs_worker *worker)
 		if (!next)
 			break;
 		switch_to(worker, &worker->loop_sp, next);
-		if (worker->spent_stack) {
-			zs_stack_put(&worker->stacks, worker->spent_stack);
-			worker->spent_stack = NULL;
-		}
+		if (worker->spent_stack)
+			put_spent_stack(worker);
 	} while (true);
 	ZS_COUNT(worker->counters.switches, ZS_WORKER_BUDGET - worker->budget);
 	worker->budget = ZS_WORKER_BUDGET;
-	/* relaxed: a gauge. */
-	atomic_store_explicit(&worker->counters.stacks,
-			      worker->stacks.num_mapped, memory_order_relaxed);
 }
 
 void zs_task_prepare_loop(struct zs_worker *worker)
@@ -347,14 +408,24 @@ void zs_task_prepare_loop(struct zs_worker *worker)
 	zs_sanitize_thread_context(&worker->loop_context);
 }
 
+static void forget(struct zs_stack *stack)
+{
+	for (; stack; stack = stack->next)
+		zs_sanitize_stack_destroy(stack);
+}
+
 void zs_task_forget_stacks(struct zs_worker *worker)
 {
-	struct zs_stack *stack;
+	int size_class;
 
-	for (stack = worker->stacks.free; stack; stack = stack->next)
-		zs_sanitize_stack_destroy(stack);
-	for (stack = worker->stacks.trimmed; stack; stack = stack->next)
-		zs_sanitize_stack_destroy(stack);
+	for (size_class = 0; size_class < ZS_STACK_CLASSES; size_class++) {
+		struct zs_stack_pool *pool =
+			zs_worker_stacks(worker, (uint8_t)size_class);
+
+		forget(pool->free);
+		forget(pool->trimmed);
+		forget(pool->emptied);
+	}
 }
 
 void zs_task_relax(void)
@@ -377,18 +448,23 @@ ZS_PUBLIC uint64_t zs_task_id(const struct zs_task *task)
 	return task ? task->id : 0;
 }
 
+void zs_task_copy_name(struct zs_task *task, const char *name)
+{
+	size_t length = strnlen(name, ZS_TASK_NAME_MAX);
+
+	memcpy(task->name, name, length);
+	task->name[length] = '\0';
+}
+
 ZS_PUBLIC int zs_task_set_name(const char *name)
 {
 	struct zs_task *task = zs_worker_task();
-	size_t length;
 
 	if (!task)
 		return zs_explain_none(-EPERM);
 	if (!name)
 		return zs_explain_none(-EINVAL);
-	length = strnlen(name, ZS_TASK_NAME_MAX);
-	memcpy(task->name, name, length);
-	task->name[length] = '\0';
+	zs_task_copy_name(task, name);
 	return 0;
 }
 

@@ -71,6 +71,7 @@ struct zs_task {
 	/* Its message is under way, and so it may not be freed. Set by the
 	 * nursery's worker, cleared by its own. */
 	_Atomic bool cancel_posted;
+	uint8_t stack_class; /* of the stack that it needs: see worker.h */
 	int32_t wake_result; /* of a wait that has one, by who ended it */
 
 	struct zs_worker *worker; /* where it started */
@@ -114,6 +115,9 @@ void zs_task_run_some(struct zs_worker *worker);
 void zs_task_prepare_loop(struct zs_worker *worker);
 /* Makes the sanitizers forget the stacks of @worker; all are free. */
 void zs_task_forget_stacks(struct zs_worker *worker);
+
+/* Cut at ZS_TASK_NAME_MAX bytes. */
+void zs_task_copy_name(struct zs_task *task, const char *name);
 
 /* For waits that poll: tells the processor that this is one. */
 void zs_task_relax(void);

@@ -190,7 +190,7 @@ static int64_t time_to_wait(struct zs_worker *worker)
 {
 	int64_t next_ns = zs_wheel_next(&worker->wheel);
 	int64_t wait_ns = INT64_MAX;
-	int64_t gift_ns;
+	int64_t stacks_ns, gift_ns;
 
 	if (next_ns != INT64_MAX) {
 		wait_ns = next_ns - zs_clock_ns();
@@ -199,6 +199,11 @@ static int64_t time_to_wait(struct zs_worker *worker)
 	}
 	if (worker->is_starved && wait_ns > ZS_STARVED_NS)
 		wait_ns = ZS_STARVED_NS;
+	if (zs_unlikely(worker->sized.first) && wait_ns > ZS_STARVED_NS)
+		wait_ns = ZS_STARVED_NS;
+	stacks_ns = zs_stacks_idle(worker);
+	if (wait_ns > stacks_ns)
+		wait_ns = stacks_ns;
 	gift_ns = zs_worker_gift_wait(worker);
 	return wait_ns < gift_ns ? wait_ns : gift_ns;
 }
@@ -251,6 +256,8 @@ static void turn(struct zs_worker *worker)
 	zs_worker_take_in_all(worker);
 	now_ns = zs_clock_ns();
 	zs_worker_set_now(worker, now_ns);
+	if (zs_unlikely(worker->sized.first))
+		zs_stacks_retry(worker);
 	if (!zs_wheel_is_empty(&worker->wheel))
 		zs_wheel_expire(&worker->wheel, now_ns);
 	if (zs_unlikely(worker->is_starved) &&
@@ -270,21 +277,11 @@ void zs_worker_loop(struct zs_worker *worker)
 	handle_messages(worker);
 	ZS_ASSERT(!zs_worker_has_ready(worker));
 	ZS_ASSERT(!worker->arrivals.first);
+	ZS_ASSERT(!worker->sized.first);
 	ZS_ASSERT(zs_deque_size(&worker->unstarted) == 0);
 }
 
 /* --- life --- */
-
-/* A worker without any stack could not even say that it has none. */
-static int map_first_stack(struct zs_worker *worker)
-{
-	struct zs_stack *stack = zs_stack_get(&worker->stacks);
-
-	if (!stack)
-		return -ENOMEM;
-	zs_stack_put(&worker->stacks, stack);
-	return 0;
-}
 
 int zs_worker_enter(struct zs_worker *worker)
 {
@@ -298,7 +295,12 @@ int zs_worker_enter(struct zs_worker *worker)
 				     "worker %u cannot be pinned to its "
 				     "CPU: unset ZS_CONFIG_PIN_WORKERS",
 				     worker->index);
-	ret = map_first_stack(worker);
+	/* A worker without any stack could not even say that it has none. */
+	ret = zs_stacks_prepare(worker, 0);
+	if (ret == 0 && worker->index == 0 && runtime->ends_when_idle)
+		ret = zs_stacks_prepare(
+			worker,
+			zs_stacks_class(runtime->config.main_stack_size));
 	if (ret == 0)
 		ret = zs_signals_enter_thread(worker);
 	if (ret < 0)
@@ -358,8 +360,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	zs_slab_init(&worker->tasks, sizeof(struct zs_task));
 	zs_slab_init(&worker->scopes, sizeof(struct zs_scope));
 	zs_slab_init(&worker->requests, ZS_REQUEST_SIZE);
-	zs_stack_pool_init(&worker->stacks, config->green_thread_stack_size,
-			   config->stack_cache);
+	zs_stacks_init(worker);
 	pthread_mutex_init(&worker->children_lock, NULL);
 	ret = zs_deque_init(&worker->unstarted, FIRST_DEQUE, worker->alone);
 	if (ret < 0)
@@ -373,8 +374,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 
 void zs_worker_fini(struct zs_worker *worker)
 {
-	zs_task_forget_stacks(worker);
-	zs_stack_pool_fini(&worker->stacks);
+	zs_stacks_fini(worker);
 	zs_slab_fini(&worker->tasks);
 	zs_slab_fini(&worker->scopes);
 	if (!worker->leaves_requests)

@@ -17,14 +17,17 @@
 #include "base/deque.h"
 #include "base/mailbox.h"
 #include "base/queue.h"
+#include "base/text.h"
 #include "engine/engine.h"
 #include "mem/slab.h"
 #include "mem/stack.h"
 #include "sched/sanitize.h"
 #include "sched/task.h"
 #include "sched/wheel.h"
+#include "zsync/config.h"
 
 struct zs_runtime;
+struct zs_worker_stats;
 
 /* A turn resumes this many tasks, then the ring and the timers have a look. */
 #define ZS_WORKER_BUDGET 256
@@ -34,6 +37,17 @@ struct zs_runtime;
 
 /* How long a worker that has no memory for a stack waits to try again. */
 #define ZS_STARVED_NS INT64_C(10000000)
+
+/* An idle worker that has started no task for so long gives the memory of free
+ * stacks back, so many at a time. */
+#define ZS_STACKS_IDLE_NS INT64_C(1000000000)
+#define ZS_STACKS_IDLE_BATCH 256
+
+/* Sizes of stacks that tasks may ask for: class N has ZS_STACK_SIZE_MIN doubled
+ * N - 1 times; class 0 is the configuration's. */
+#define ZS_STACK_CLASSES 18
+static_assert(ZS_STACK_SIZE_MIN << (ZS_STACK_CLASSES - 2) == ZS_STACK_SIZE_MAX,
+	      "there is a class for each size");
 
 enum zs_message_kind {
 	ZS_MESSAGE_TASK,	/* a task to start here */
@@ -60,7 +74,6 @@ struct zs_worker_counters {
 	_Atomic uint64_t turns;
 	_Atomic uint64_t cancels;
 	_Atomic uint64_t left_open;
-	_Atomic uint64_t stacks;   /* mapped; a gauge */
 	_Atomic uint64_t arrivals; /* how many there are */
 	_Atomic uint64_t gifts;	   /* likewise; by any worker */
 };
@@ -100,6 +113,10 @@ struct zs_worker {
 	int64_t starved_until_ns;
 	/* Left by a task that ended, for the loop to give its memory back. */
 	struct zs_stack *spent_stack;
+	/* Unstarted tasks for which there was no stack of the size that they
+	 * ask for: one of them is tried again at a time. */
+	struct zs_queue sized;
+	int64_t sized_until_ns;
 	/* Unstarted tasks that are not to be stolen: those of pinned nurseries,
 	 * and what this worker stole itself. */
 	struct zs_queue arrivals;
@@ -140,8 +157,21 @@ struct zs_worker {
 	/* Guards the children of the scopes of this worker. */
 	pthread_mutex_t children_lock;
 
-	struct zs_wheel wheel; /* its own; large, so last */
+	/* Its own: stacks of class 1 and up. */
+	struct zs_stack_pool sized_stacks[ZS_STACK_CLASSES - 1];
+	int64_t stacks_look_ns;	  /* when it last looked whether to give back */
+	uint64_t stacks_activity; /* tasks started and ended by then */
+	bool stacks_are_empty;	  /* nothing was left then */
+	struct zs_wheel wheel;	  /* its own; large, so last */
 };
+
+static ZS_ALWAYS_INLINE struct zs_stack_pool *
+zs_worker_stacks(struct zs_worker *worker, uint8_t size_class)
+{
+	if (zs_likely(size_class == 0))
+		return &worker->stacks;
+	return &worker->sized_stacks[size_class - 1];
+}
 
 /* The calling thread's worker, NULL on any other thread. */
 extern ZS_HIDDEN _Thread_local struct zs_worker *zs_worker_self;
@@ -170,6 +200,32 @@ static ZS_ALWAYS_INLINE struct zs_task *zs_worker_task(void)
 
 	return worker ? worker->current : NULL;
 }
+
+/* stacks.c, all on the worker's thread (but for init and fini). The class for
+ * @stack_size bytes, 0 for 0. */
+uint8_t zs_stacks_class(size_t stack_size);
+void zs_stacks_init(struct zs_worker *worker);
+void zs_stacks_fini(struct zs_worker *worker);
+/* Makes sure that there is one of @size_class at all. 0 or -ENOMEM, explained.
+ */
+int zs_stacks_prepare(struct zs_worker *worker, uint8_t size_class);
+/* There was none for @task, which has not started: it is tried again later, and
+ * others that ask for no size may go first. */
+void zs_stacks_defer(struct zs_worker *worker, struct zs_task *task);
+/* Puts one of those that were deferred back, if it is time to. */
+void zs_stacks_retry(struct zs_worker *worker);
+/* The worker is about to sleep. Gives memory back if it has been idle, and says
+ * how long it may sleep before it should do so again. */
+int64_t zs_stacks_idle(struct zs_worker *worker);
+/* Any thread. What zs_stats() says of them. */
+void zs_stacks_read(const struct zs_worker *worker,
+		    struct zs_worker_stats *stats);
+/* @task has returned: ends the process if the canary of its stack, which has
+ * one, is gone. */
+void zs_stacks_check(const struct zs_task *task);
+/* "64 KiB of stack: raise ...": of a task whose stack was too small, and which
+ * knob says so. Async-signal-safe. */
+void zs_stacks_add_knob(struct zs_text *text, const struct zs_task *task);
 
 /* Before the thread runs. 0 or a negative errno, explained. */
 int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
