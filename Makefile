@@ -6,6 +6,7 @@
 #   make run           a quick benchmark that says what it shows
 #   make bench-counts  instructions and system calls against their bounds
 #   make check         build and run the tests; installs Check where it is missing
+#   make stress        random tests only, with more seeds: some 15 minutes
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
 #   make install       headers, libraries, zsync.pc, programs, the gdb script
@@ -134,6 +135,17 @@ check: $(test-progs) $(libs)
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
 		tools/run-tests.sh $(test-progs)
 
+# ZSYNC_TEST_SEED=N, in either, begins with that seed: it is how to replay one.
+stress: $(filter %test_stress %test_stress_shim %test_crowd %test_crowd_shim \
+	%test_cancel_instants %test_cancel_instants_shim,$(test-progs))
+	$(Q)ZSYNC_TEST_SEEDS=10000 O='$(O)' SAN='$(SAN)' TEST_TIMEOUT=900 \
+		EMULATOR='$(EMULATOR)' tools/run-tests.sh \
+		$(filter %instants %instants_shim,$^)
+	$(Q)ZSYNC_TEST_SEEDS=1000 ZSYNC_TEST_SECONDS=200 ZSYNC_TEST_TASKS=2000 \
+		O='$(O)' SAN='$(SAN)' TEST_TIMEOUT=900 \
+		EMULATOR='$(EMULATOR)' tools/run-tests.sh \
+		$(filter-out %instants %instants_shim,$^)
+
 format:
 	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]')
 
@@ -154,8 +166,8 @@ help:
 clean:
 	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
 
-.PHONY: all tests run bench-counts check format lint install check-install help \
-	clean FORCE
+.PHONY: all tests run bench-counts check stress format lint install \
+	check-install help clean FORCE
 
 # --- how to make it --------------------------------------------------------
 # Rewritten only when the flags change, so that a change rebuilds everything.

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The tasks of the stress test. Each does a few things at random and may open a
- * nursery with more of its kind in it. What must hold: no result that the
+ * The tasks of the stress tests. Each does a few things at random and may open
+ * a nursery with more of its kind in it. What must hold: no result that the
  * headers do not name, no byte changed on the way, no buffer written to after
  * its call has returned.
  */
@@ -22,7 +22,6 @@
 enum {
 	CHILDREN_MOST = 4,
 	MESSAGE_SIZE = 96,
-	ERROR_OF_TASK = -EXDEV, /* of no call here */
 };
 
 /* A handle of either kind, open or stale. */
@@ -73,22 +72,32 @@ static void close_fd(int fd)
 
 static int run_node(void *arg);
 
-/* Counted before it is known whether there is one, since it may have ended when
- * the call returns. */
-static void count_spawn(int64_t number)
+void stress_count_spawn(void)
 {
-	atomic_fetch_add_explicit(&stress.spawned, (uint64_t)number,
-				  memory_order_relaxed);
-	atomic_fetch_add_explicit(&stress.live, number, memory_order_relaxed);
+	atomic_fetch_add_explicit(&stress.spawned, 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&stress.live, 1, memory_order_relaxed);
 }
 
-static void check_spawned(int result)
+void stress_check_spawned(int result)
 {
 	if (result == 0)
 		return;
 	if (result != -ECANCELED && result != -ESTALE && result != -EAGAIN)
 		stress_fail("spawn: %d", result);
-	count_spawn(-1);
+	atomic_fetch_sub_explicit(&stress.spawned, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&stress.live, 1, memory_order_relaxed);
+}
+
+void stress_count_run(void)
+{
+	atomic_fetch_add_explicit(&stress.ran, 1, memory_order_relaxed);
+	note_progress();
+}
+
+void stress_count_end(void)
+{
+	atomic_fetch_sub_explicit(&stress.live, 1, memory_order_relaxed);
+	note_progress();
 }
 
 static int spawn(struct zs_nursery nursery, uint64_t random, int depth, int fd)
@@ -96,9 +105,9 @@ static int spawn(struct zs_nursery nursery, uint64_t random, int depth, int fd)
 	struct node node = { .random = random | 1, .depth = depth, .fd = fd };
 	int ret;
 
-	count_spawn(1);
+	stress_count_spawn();
 	ret = zs_nursery_spawn_copy(nursery, run_node, &node, sizeof(node));
-	check_spawned(ret);
+	stress_check_spawned(ret);
 	return ret;
 }
 
@@ -106,14 +115,14 @@ void stress_spawn_root(uint64_t random)
 {
 	struct node node = { .random = random | 1, .fd = -1 };
 
-	count_spawn(1);
-	check_spawned(zs_runtime_spawn_copy(stress.runtime, run_node, &node,
-					    sizeof(node)));
+	stress_count_spawn();
+	stress_check_spawned(zs_runtime_spawn_copy(stress.runtime, run_node,
+						   &node, sizeof(node)));
 }
 
 /* --- handles --- */
 
-static void publish_nursery(uint64_t *random, struct zs_nursery nursery)
+void stress_publish(uint64_t *random, struct zs_nursery nursery)
 {
 	uint32_t index = below(random, STRESS_SLOTS);
 
@@ -362,7 +371,7 @@ static void wait_for_cancel(uint64_t *random)
 	close_fd(fds[1]);
 }
 
-static void act(uint64_t *random, int depth)
+void stress_act(uint64_t *random, int depth)
 {
 	note_progress();
 	switch (below(random, 10)) {
@@ -408,15 +417,15 @@ static void branch(uint64_t *random, int depth)
 	if (ret < 0)
 		stress_fail("nursery: %d", ret);
 	if (below(random, 2))
-		publish_nursery(random, nursery);
+		stress_publish(random, nursery);
 	for (uint32_t i = 0; i < children && may_spawn(); i++)
 		spawn(nursery, next_random(random), depth + 1, -1);
 	if (below(random, 3) == 0)
 		talk(nursery, random);
 	if (below(random, 3) == 0)
-		act(random, depth);
+		stress_act(random, depth);
 	ret = zs_nursery_wait(nursery);
-	if (ret != ERROR_OF_TASK)
+	if (ret != STRESS_ERROR)
 		check_ended(ret, "nursery wait");
 	if (zs_nursery_wait(nursery) != -ESTALE)
 		stress_fail("a closed nursery can be waited for");
@@ -427,7 +436,7 @@ static void grow(const struct node *node, uint64_t *random)
 	uint32_t acts = below(random, 3);
 
 	for (uint32_t i = 0; i < acts; i++)
-		act(random, node->depth);
+		stress_act(random, node->depth);
 	if (node->depth < STRESS_DEPTH)
 		branch(random, node->depth);
 }
@@ -437,12 +446,11 @@ static int run_node(void *arg)
 	const struct node *node = arg;
 	uint64_t random = node->random;
 
-	atomic_fetch_add_explicit(&stress.ran, 1, memory_order_relaxed);
-	note_progress();
+	stress_count_run();
 	if (node->fd >= 0)
 		run_peer(node->fd, &random);
 	else
 		grow(node, &random);
-	atomic_fetch_sub_explicit(&stress.live, 1, memory_order_relaxed);
-	return below(&random, 40) ? 0 : ERROR_OF_TASK;
+	stress_count_end();
+	return below(&random, 40) ? 0 : STRESS_ERROR;
 }

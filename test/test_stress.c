@@ -6,21 +6,18 @@
  * stress.c checks, each spawn that succeeded ran once, no descriptor is left,
  * and progress.
  *
- * ZSYNC_TEST_SEED=N runs with that seed alone. ZSYNC_TEST_SECONDS=N takes that
- * long in place of some 2 s (tools/run-tests.sh has a limit, TEST_TIMEOUT).
+ * ZSYNC_TEST_SEED=N is the first seed, ZSYNC_TEST_SEEDS=N how many there are.
+ * ZSYNC_TEST_SECONDS=N takes that long in place of some 2 s
+ * (tools/run-tests.sh has a limit, TEST_TIMEOUT).
  */
 #include <check.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "base/compiler.h"
 #include "runtime.h"
 #include "stress.h"
 
@@ -28,45 +25,13 @@ enum {
 	NR_FOREIGN = 2,
 	NR_WORKER_COUNTS = 3,
 	STUCK_SECONDS = 10,
+	SEEDS = 3,
 	SECONDS = 2, /* of all tests, but for their ends */
 };
 
-/* A dump reads without order what others write, on purpose; a sanitizer that
- * sees the memory of ended tasks as gone complains. */
-#if defined(ZS_ASAN) || defined(ZS_TSAN)
-enum { SANITIZED = 1, LIVE_MOST = 1000 };
-#else
-enum { SANITIZED = 0, LIVE_MOST = 3000 };
-#endif
-
-struct stress stress = { .live_most = LIVE_MOST };
-
-/* The last one is the clock's, or all there is if the user has named one. */
-static uint64_t seeds[] = { 1, 2, 0 };
-static int nr_seeds = sizeof(seeds) / sizeof(seeds[0]);
+static uint64_t first_seed;
 static int64_t test_ns;
 static int null_fd;
-
-void stress_fail(const char *format, ...)
-{
-	va_list args;
-
-	fprintf(stderr, "stress, %u workers, ZSYNC_TEST_SEED=%llu: ",
-		stress.num_workers, (unsigned long long)stress.seed);
-	va_start(args, format);
-	vfprintf(stderr, format, args);
-	va_end(args);
-	fputc('\n', stderr);
-	zs_dump(STDERR_FILENO);
-	abort();
-}
-
-static void pause_ns(long nanoseconds)
-{
-	struct timespec time = { .tv_nsec = nanoseconds };
-
-	nanosleep(&time, NULL);
-}
 
 /* --- foreign threads --- */
 
@@ -74,7 +39,7 @@ static void look_on(uint64_t *random)
 {
 	struct zs_stats stats;
 
-	if (!SANITIZED && below(random, 2))
+	if (!STRESS_SANITIZED && below(random, 2))
 		zs_dump(null_fd);
 	else
 		zs_stats(stress.runtime, &stats);
@@ -93,7 +58,7 @@ static void meddle(uint64_t *random)
 	else if (what <= 80 && may_spawn())
 		stress_spawn_root(next_random(random));
 	else
-		pause_ns(below(random, 50000));
+		stress_pause(below(random, 50000));
 }
 
 static void *run_foreign(void *arg)
@@ -103,32 +68,6 @@ static void *run_foreign(void *arg)
 	while (!is_winding_down())
 		meddle(&random);
 	return NULL;
-}
-
-static void *watch(void *arg)
-{
-	uint64_t last = 0;
-	int stuck = 0;
-
-	while (stuck < STUCK_SECONDS) {
-		uint64_t now;
-
-		pause_ns(999999999);
-		now = atomic_load_explicit(&stress.progress,
-					   memory_order_relaxed);
-		stuck = now == last ? stuck + 1 : 0;
-		last = now;
-	}
-	stress_fail("no progress for %d s", stuck);
-	return arg;
-}
-
-static void start_watching(void)
-{
-	pthread_t thread;
-
-	ck_assert_int_eq(pthread_create(&thread, NULL, watch, NULL), 0);
-	pthread_detach(thread);
 }
 
 /* --- rounds --- */
@@ -172,7 +111,7 @@ static void stop_round(uint64_t *random)
 	if (below(random, 2)) {
 		set_winding_down(true);
 		while (nr_live() > 0)
-			pause_ns(1000000);
+			stress_pause(1000000);
 	}
 	do
 		ret = zs_runtime_stop(stress.runtime,
@@ -213,23 +152,11 @@ static void run_round(uint64_t *random, int64_t end_ns)
 				 0);
 	}
 	while (zs_now() < end_ns)
-		pause_ns(2000000);
+		stress_pause(2000000);
 	stop_round(random);
 	for (int i = 0; i < NR_FOREIGN; i++)
 		pthread_join(threads[i], NULL);
 	end_round();
-}
-
-static int nr_descriptors(void)
-{
-	DIR *folder = opendir("/proc/self/fd");
-	int number = 0;
-
-	ck_assert_ptr_nonnull(folder);
-	while (readdir(folder))
-		number++;
-	closedir(folder);
-	return number;
 }
 
 /* Some three rounds, longer ones where there is time. */
@@ -246,17 +173,18 @@ START_TEST(random_trees_keep_all_promises)
 	uint64_t random;
 	int before;
 
-	stress.seed = seeds[_i / NR_WORKER_COUNTS];
-	stress.num_workers = 1u << _i % NR_WORKER_COUNTS;
+	stress_begin(first_seed + (uint64_t)(_i / NR_WORKER_COUNTS),
+		     1u << _i % NR_WORKER_COUNTS);
+	stress.live_most = STRESS_SANITIZED ? 1000 : 3000;
 	random = stress.seed * UINT64_C(0x9e3779b97f4a7c15) | 1;
 	null_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
-	start_watching();
-	before = nr_descriptors();
+	stress_watch(STUCK_SECONDS * ZS_SECOND);
+	before = stress_nr_descriptors();
 	do {
 		run_round(&random, some_end(&random));
-		if (nr_descriptors() > before)
+		if (stress_nr_descriptors() > before)
 			stress_fail("%d descriptors after a round, %d before",
-				    nr_descriptors(), before);
+				    stress_nr_descriptors(), before);
 	} while (zs_now() < end_ns);
 	close(null_fd);
 }
@@ -264,32 +192,15 @@ END_TEST
 
 /* --- the suite --- */
 
-static void choose_seeds(void)
-{
-	const char *seed = getenv("ZSYNC_TEST_SEED");
-
-	if (seed && *seed) {
-		nr_seeds = 1;
-		seeds[0] = strtoull(seed, NULL, 0);
-	} else {
-		seeds[nr_seeds - 1] = (uint64_t)zs_now();
-	}
-	printf("stress: ZSYNC_TEST_SEED=%llu\n",
-	       (unsigned long long)seeds[nr_seeds - 1]);
-	/* Children would print it again. */
-	fflush(stdout);
-}
-
 static Suite *stress_suite(void)
 {
-	const char *given = getenv("ZSYNC_TEST_SECONDS");
-	int seconds = given && atoi(given) > 0 ? atoi(given) : SECONDS;
+	int seconds = stress_number_of("ZSYNC_TEST_SECONDS", SECONDS);
+	int nr_tests =
+		NR_WORKER_COUNTS * stress_number_of("ZSYNC_TEST_SEEDS", SEEDS);
 	Suite *suite = suite_create("stress");
 	TCase *tests = tcase_create("stress");
-	int nr_tests;
 
-	choose_seeds();
-	nr_tests = nr_seeds * NR_WORKER_COUNTS;
+	first_seed = stress_first_seed("stress");
 	test_ns = seconds * ZS_SECOND / nr_tests;
 	/* Later than the watchdog, which has more to say. */
 	tcase_set_timeout(tests, seconds + 3 * STUCK_SECONDS);
