@@ -27,9 +27,10 @@ int zs_openat(int dirfd, const char *path, int flags, mode_t mode);
 
 /*
  * Ends the calls that other tasks of the runtime, on any worker, have waiting
- * on @fd: each returns -ECANCELED, or its result if it got that far. Waits until
- * the kernel is done with all of them, which for transfers of files can take as
- * long as these do, and then closes: so the number is not used again before.
+ * on @fd: each returns -ECANCELED, or its result if it got that far. Waits
+ * until the kernel is done with all of them, which for transfers of files can
+ * take as long as these do, and then closes: so the number is not used again
+ * before.
  * Calls on @fd that begin meanwhile are -EBADF, another close among them.
  * Never cancelled, and works in a cancelled scope. As with close(2), the number
  * is free afterwards whatever the result.

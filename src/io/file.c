@@ -52,10 +52,12 @@ ZS_PUBLIC int zs_close(int fd)
 
 	if (!task)
 		return zs_explain_none(-EPERM);
-	ret = zs_fds_release(task, fd);
+	ret = zs_fds_begin_close(task, fd);
 	if (ret < 0)
 		return zs_explain_none(ret);
-	return zs_await_shielded(&op);
+	ret = zs_await_shielded(&op);
+	zs_fds_end_close(task, fd);
+	return ret;
 }
 
 ZS_PUBLIC ssize_t zs_read(int fd, void *buffer, size_t length)

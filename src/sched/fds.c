@@ -5,8 +5,9 @@
  *
  * A claim is stored before its operation can reach the kernel, and a close
  * takes the claims before it closes: so an operation that the kernel has been
- * given by then is found. One that comes later finds the mark of the close, or
- * the closed descriptor.
+ * given by then is found. One that comes later finds that the descriptor is
+ * about to be closed, and is refused; or that it is being closed, and waits:
+ * its number may have been given to another file already.
  *
  * Whether a task of another worker is done with a descriptor is that worker's
  * to say; it is asked by a message.
@@ -27,10 +28,12 @@ enum {
 	FDS_LEAST = 1 << 10,
 };
 
-/* Instead of a user: the descriptor is being closed; or, in the second place
- * only, it has had more users than there are places. */
-#define CLOSING ((struct zs_task *)1)
-#define MANY ((struct zs_task *)2)
+/* Instead of the first user: the descriptor is about to be closed, its number
+ * is no other file's; or it is being closed. */
+#define ENDING ((struct zs_task *)1)
+#define CLOSING ((struct zs_task *)2)
+/* Instead of the second one: there have been more than there are places. */
+#define MANY ((struct zs_task *)3)
 
 /* --- the table --- */
 
@@ -81,11 +84,14 @@ int zs_fds_init(struct zs_fds *fds)
 				     fds->size);
 	fds->users[0] = memory;
 	fds->users[1] = fds->users[0] + fds->size;
+	pthread_mutex_init(&fds->lock, NULL);
+	fds->waiters = NULL;
 	return 0;
 }
 
 void zs_fds_fini(struct zs_fds *fds)
 {
+	pthread_mutex_destroy(&fds->lock);
 	munmap(fds->users[0], fds->mapped);
 }
 
@@ -109,47 +115,131 @@ static ZS_RACY bool is_over(const struct zs_task *user,
 	return user->worker == worker && !is_using(user, fd);
 }
 
-/* 1: claimed; 0: the place is another's, which is in *user then. */
-static int claim_place(_Atomic(struct zs_task *) *place, struct zs_task *task,
-		       int fd, struct zs_task **user)
+/* --- waiting for a close --- */
+
+static void wake(struct zs_worker *worker, struct zs_fd_waiter *waiter)
+{
+	if (waiter->task->worker == worker)
+		zs_task_wake(waiter->task);
+	else
+		zs_worker_post(waiter->task->worker, &waiter->message,
+			       ZS_MESSAGE_FD_WAKE);
+}
+
+void zs_fds_handle_wake(struct zs_fd_waiter *waiter)
+{
+	zs_task_wake(waiter->task);
+}
+
+static void describe_close(const void *object, struct zs_text *text)
+{
+	const struct zs_fd_waiter *waiter = object;
+
+	zs_text_add(text, "another task's close of fd ");
+	zs_text_add_number(text, waiter->fd);
+}
+
+static const struct zs_wait_type close_wait = { .describe = describe_close };
+
+static void await_close(struct zs_task *task, int fd)
+{
+	struct zs_fds *fds = &task->worker->runtime->fds;
+	struct zs_fd_waiter waiter = { .task = task, .fd = fd };
+	bool is_closing;
+
+	pthread_mutex_lock(&fds->lock);
+	/* relaxed: the end of the close is under the lock. */
+	is_closing = atomic_load_explicit(&fds->users[0][fd],
+					  memory_order_relaxed) == CLOSING;
+	if (is_closing) {
+		waiter.next = fds->waiters;
+		fds->waiters = &waiter;
+	}
+	pthread_mutex_unlock(&fds->lock);
+	/* Who wakes it is a task of this worker, which runs later, or posts a
+	 * message to it. */
+	if (is_closing)
+		zs_task_park(&close_wait, &waiter);
+}
+
+/* Those of @fd are moved to *found. Under the lock. */
+static void take_waiters(struct zs_fds *fds, int fd,
+			 struct zs_fd_waiter **found)
+{
+	struct zs_fd_waiter **link = &fds->waiters;
+
+	while (*link) {
+		struct zs_fd_waiter *waiter = *link;
+
+		if (waiter->fd != fd) {
+			link = &waiter->next;
+			continue;
+		}
+		*link = waiter->next;
+		waiter->next = *found;
+		*found = waiter;
+	}
+}
+
+/* --- claiming --- */
+
+/* @task takes @place, unless that is another's, who is returned then. */
+static struct zs_task *claim_place(_Atomic(struct zs_task *) *place,
+				   struct zs_task *task, int fd)
 {
 	/* acquire: what the user was when it claimed. */
-	*user = atomic_load_explicit(place, memory_order_acquire);
+	struct zs_task *user =
+		atomic_load_explicit(place, memory_order_acquire);
+
 	for (;;) {
-		if (*user == task)
-			return 1;
-		if (*user == CLOSING || *user == MANY ||
-		    (*user && !is_over(*user, task->worker, fd)))
-			return 0;
+		if (user == task)
+			return NULL;
+		if (user == ENDING || user == CLOSING || user == MANY ||
+		    (user && !is_over(user, task->worker, fd)))
+			return user;
 		/* release: the claimer's state; acquire as above. */
-		if (atomic_compare_exchange_weak_explicit(place, user, task,
+		if (atomic_compare_exchange_weak_explicit(place, &user, task,
 							  memory_order_acq_rel,
 							  memory_order_acquire))
-			return 1;
+			return NULL;
 	}
+}
+
+/* There are two users already: @other is the second. True: now there are many,
+ * or @task is the second. */
+static bool join_many(_Atomic(struct zs_task *) *place, struct zs_task *other)
+{
+	/* acq_rel: the close that finds the mark finds the task, too. */
+	return other == MANY ||
+	       atomic_compare_exchange_strong_explicit(place, &other, MANY,
+						       memory_order_acq_rel,
+						       memory_order_relaxed);
 }
 
 int zs_fds_claim(struct zs_task *task, int fd)
 {
 	struct zs_fds *fds = &task->worker->runtime->fds;
-	_Atomic(struct zs_task *) *second;
 	struct zs_task *user;
 
-	if ((uint32_t)fd >= fds->size ||
-	    claim_place(&fds->users[0][fd], task, fd, &user))
+	if ((uint32_t)fd >= fds->size)
 		return 0;
-	if (user == CLOSING)
-		return -EBADF;
-	second = &fds->users[1][fd];
-	if (claim_place(second, task, fd, &user))
-		return 0;
-	/* acq_rel: the close that finds the mark finds the task, too. */
-	while (user != CLOSING && user != MANY)
-		if (atomic_compare_exchange_weak_explicit(second, &user, MANY,
-							  memory_order_acq_rel,
-							  memory_order_acquire))
+	for (;;) {
+		user = claim_place(&fds->users[0][fd], task, fd);
+		if (!user)
 			return 0;
-	return user == CLOSING ? -EBADF : 0;
+		if (user == ENDING)
+			return -EBADF;
+		if (user == CLOSING) {
+			await_close(task, fd);
+			continue;
+		}
+		user = claim_place(&fds->users[1][fd], task, fd);
+		if (!user)
+			return 0;
+		/* Else a close has begun, which the first place tells. */
+		if (user != ENDING && join_many(&fds->users[1][fd], user))
+			return 0;
+	}
 }
 
 /* --- ending their operations --- */
@@ -180,16 +270,17 @@ static ZS_RACY void visit(void *object, void *arg)
 		look_at(search, task);
 }
 
-/* Is one of them still under way on @worker, which runs this? */
+/* Is one of those that @closer waits for still under way on @worker, which runs
+ * this? */
 static bool has_users(struct zs_worker *worker,
-		      const struct zs_fd_ending *ending, bool asks)
+		      const struct zs_fd_waiter *closer, bool asks)
 {
 	struct zs_runtime *runtime = worker->runtime;
-	struct search search = { worker, ending->fd, asks, false };
+	struct search search = { worker, closer->fd, asks, false };
 	uint32_t i;
 
-	if (ending->user) {
-		visit(ending->user, &search);
+	if (closer->user) {
+		visit(closer->user, &search);
 		return search.finds;
 	}
 	for (i = 0; i < runtime->num_workers; i++)
@@ -198,47 +289,33 @@ static bool has_users(struct zs_worker *worker,
 	return search.finds;
 }
 
-static void tell_closer(struct zs_worker *worker, struct zs_fd_ending *ending)
+static void keep(struct zs_worker *worker, struct zs_fd_waiter *closer)
 {
-	if (ending->closer->worker == worker)
-		zs_task_wake(ending->closer);
+	closer->next = worker->closers;
+	worker->closers = closer;
+}
+
+void zs_fds_handle_close(struct zs_worker *worker, struct zs_fd_waiter *closer)
+{
+	if (has_users(worker, closer, true))
+		keep(worker, closer);
 	else
-		zs_worker_post(ending->closer->worker, &ending->message,
-			       ZS_MESSAGE_FD_ENDED);
-}
-
-static void keep(struct zs_worker *worker, struct zs_fd_ending *ending)
-{
-	ending->next = worker->endings;
-	worker->endings = ending;
-}
-
-void zs_fds_handle_ending(struct zs_worker *worker, struct zs_fd_ending *ending)
-{
-	if (has_users(worker, ending, true))
-		keep(worker, ending);
-	else
-		tell_closer(worker, ending);
-}
-
-void zs_fds_handle_ended(struct zs_fd_ending *ending)
-{
-	zs_task_wake(ending->closer);
+		wake(worker, closer);
 }
 
 void zs_fds_look_again(struct zs_worker *worker)
 {
-	struct zs_fd_ending **link = &worker->endings;
+	struct zs_fd_waiter **link = &worker->closers;
 
 	while (*link) {
-		struct zs_fd_ending *ending = *link;
+		struct zs_fd_waiter *closer = *link;
 
-		if (has_users(worker, ending, false)) {
-			link = &ending->next;
+		if (has_users(worker, closer, false)) {
+			link = &closer->next;
 			continue;
 		}
-		*link = ending->next;
-		tell_closer(worker, ending);
+		*link = closer->next;
+		wake(worker, closer);
 	}
 }
 
@@ -246,33 +323,31 @@ void zs_fds_look_again(struct zs_worker *worker)
 
 static void describe_ending(const void *object, struct zs_text *text)
 {
-	const struct zs_fd_ending *ending = object;
+	const struct zs_fd_waiter *closer = object;
 
 	zs_text_add(text, "the end of other calls on fd ");
-	zs_text_add_number(text, ending->fd);
+	zs_text_add_number(text, closer->fd);
 }
 
-static const struct zs_wait_type ending_wait = {
-	.describe = describe_ending,
-};
+static const struct zs_wait_type ending_wait = { .describe = describe_ending };
 
 /* Those of @user, or, if that is NULL, of all tasks of @worker. */
-static void end_users(struct zs_task *closer, struct zs_worker *worker,
+static void end_users(struct zs_task *task, struct zs_worker *worker,
 		      struct zs_task *user, int fd)
 {
-	struct zs_fd_ending ending = {
-		.closer = closer,
+	struct zs_fd_waiter closer = {
+		.task = task,
 		.user = user,
 		.fd = fd,
 	};
 
-	if (worker != closer->worker)
-		zs_worker_post(worker, &ending.message, ZS_MESSAGE_FD_ENDING);
-	else if (has_users(worker, &ending, true))
-		keep(worker, &ending);
+	if (worker != task->worker)
+		zs_worker_post(worker, &closer.message, ZS_MESSAGE_FD_CLOSE);
+	else if (has_users(worker, &closer, true))
+		keep(worker, &closer);
 	else
 		return;
-	zs_task_park(&ending_wait, &ending);
+	zs_task_park(&ending_wait, &closer);
 }
 
 /* NULL if it is over. */
@@ -281,43 +356,74 @@ static ZS_RACY struct zs_worker *worker_of(const struct zs_task *user)
 	return user->state == ZS_TASK_STARTED ? user->worker : NULL;
 }
 
-static void end_place(struct zs_task *closer, struct zs_task *user, int fd)
+static void end_place(struct zs_task *task, struct zs_task *user, int fd)
 {
-	struct zs_runtime *runtime = closer->worker->runtime;
+	struct zs_runtime *runtime = task->worker->runtime;
 	struct zs_worker *worker;
 	uint32_t i;
 
-	if (!user || user == closer)
+	if (!user || user == task)
 		return;
 	if (user == MANY) {
 		for (i = 0; i < runtime->num_workers; i++)
-			end_users(closer, &runtime->workers[i], NULL, fd);
+			end_users(task, &runtime->workers[i], NULL, fd);
 		return;
 	}
 	worker = worker_of(user);
 	if (worker)
-		end_users(closer, worker, user, fd);
+		end_users(task, worker, user, fd);
 }
 
-int zs_fds_release(struct zs_task *task, int fd)
+int zs_fds_begin_close(struct zs_task *task, int fd)
 {
 	struct zs_fds *fds = &task->worker->runtime->fds;
-	struct zs_task *users[2];
+	struct zs_task *first, *second;
 
 	if ((uint32_t)fd >= fds->size)
 		return 0;
-	/* acq_rel, both: see claim_place(). */
-	users[0] = atomic_exchange_explicit(&fds->users[0][fd], CLOSING,
-					    memory_order_acq_rel);
-	if (users[0] == CLOSING)
-		return -EBADF;
-	users[1] = atomic_exchange_explicit(&fds->users[1][fd], CLOSING,
-					    memory_order_acq_rel);
-	end_place(task, users[0], fd);
-	end_place(task, users[1], fd);
-	/* Before it is closed: its number may be in use again as soon as that
-	 * has happened. release: who claims it then comes after this close. */
+	/* acquire and acq_rel: see claim_place(). */
+	first = atomic_load_explicit(&fds->users[0][fd], memory_order_acquire);
+	do {
+		while (first == CLOSING) {
+			await_close(task, fd);
+			first = atomic_load_explicit(&fds->users[0][fd],
+						     memory_order_acquire);
+		}
+		if (first == ENDING)
+			return -EBADF;
+	} while (!atomic_compare_exchange_weak_explicit(
+		&fds->users[0][fd], &first, ENDING, memory_order_acq_rel,
+		memory_order_acquire));
+	second = atomic_exchange_explicit(&fds->users[1][fd], ENDING,
+					  memory_order_acq_rel);
+	end_place(task, first, fd);
+	end_place(task, second, fd);
+	/* release: as the lock's, for those who only look. */
+	atomic_store_explicit(&fds->users[0][fd], CLOSING,
+			      memory_order_release);
+	return 0;
+}
+
+void zs_fds_end_close(struct zs_task *task, int fd)
+{
+	struct zs_fds *fds = &task->worker->runtime->fds;
+	struct zs_fd_waiter *waiter = NULL;
+
+	if ((uint32_t)fd >= fds->size)
+		return;
+	pthread_mutex_lock(&fds->lock);
+	/* release: who claims it then comes after this close. The second place
+	 * first: who finds the first one free may go on to it. */
 	atomic_store_explicit(&fds->users[1][fd], NULL, memory_order_release);
 	atomic_store_explicit(&fds->users[0][fd], NULL, memory_order_release);
-	return 0;
+	if (fds->waiters)
+		take_waiters(fds, fd, &waiter);
+	pthread_mutex_unlock(&fds->lock);
+	while (waiter) {
+		/* It is not ours any more once it has been woken. */
+		struct zs_fd_waiter *next = waiter->next;
+
+		wake(task->worker, waiter);
+		waiter = next;
+	}
 }

@@ -13,6 +13,7 @@
 #ifndef ZS_SCHED_FDS_H
 #define ZS_SCHED_FDS_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,15 +27,17 @@ struct zs_fds {
 	uint32_t size; /* descriptors beyond are not watched */
 	_Atomic(struct zs_task *) *users[2];
 	size_t mapped;
+	pthread_mutex_t lock; /* of what follows, and of the ends of closes */
+	struct zs_fd_waiter *waiters;
 };
 
-/* A close that waits for other tasks' operations: on the closer's stack, a
- * message to the worker that has them and back. */
-struct zs_fd_ending {
+/* A task that waits for another's close to be over, or, as a closer, for other
+ * tasks' operations: on its stack, and a message between workers. */
+struct zs_fd_waiter {
 	struct zs_message message;
-	struct zs_fd_ending *next; /* in the worker's list */
-	struct zs_task *closer;
-	struct zs_task *user; /* NULL: all that the worker has */
+	struct zs_fd_waiter *next;
+	struct zs_task *task;
+	struct zs_task *user; /* a closer's: NULL for all that a worker has */
 	int fd;
 };
 
@@ -55,19 +58,20 @@ static ZS_ALWAYS_INLINE bool zs_fds_is_user(const struct zs_worker *worker,
 }
 
 /* @task, which runs, is about to begin an operation on @fd. 0, or -EBADF if
- * another task is closing it. */
+ * another task is about to close it; waits until one that does has closed. */
 int zs_fds_claim(struct zs_task *task, int fd);
 
 /* @task, which runs, is about to close @fd: ends the operations that other
  * tasks have on it, with -ECANCELED or their results, and waits until they are
- * done. 0, or -EBADF if another task is closing it. */
-int zs_fds_release(struct zs_task *task, int fd);
+ * done. 0, or -EBADF if another task is about to close it. */
+int zs_fds_begin_close(struct zs_task *task, int fd);
+/* It has been closed. */
+void zs_fds_end_close(struct zs_task *task, int fd);
 
 /* Messages, on the worker they were posted to. */
-void zs_fds_handle_ending(struct zs_worker *worker,
-			  struct zs_fd_ending *ending);
-void zs_fds_handle_ended(struct zs_fd_ending *ending);
-/* The worker's loop, when it has reaped and endings are waiting. */
+void zs_fds_handle_close(struct zs_worker *worker, struct zs_fd_waiter *closer);
+void zs_fds_handle_wake(struct zs_fd_waiter *waiter);
+/* The worker's loop, when it has reaped and closers are waiting. */
 void zs_fds_look_again(struct zs_worker *worker);
 
 #endif

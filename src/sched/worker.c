@@ -85,14 +85,14 @@ static void handle(struct zs_worker *worker, struct zs_message *message)
 		zs_scope_handle(
 			zs_container_of(message, struct zs_scope, message));
 		return;
-	case ZS_MESSAGE_FD_ENDING:
-		zs_fds_handle_ending(
-			worker,
-			zs_container_of(message, struct zs_fd_ending, message));
+	case ZS_MESSAGE_FD_CLOSE:
+		zs_fds_handle_close(worker, zs_container_of(message,
+							    struct zs_fd_waiter,
+							    message));
 		return;
-	case ZS_MESSAGE_FD_ENDED:
-		zs_fds_handle_ended(
-			zs_container_of(message, struct zs_fd_ending, message));
+	case ZS_MESSAGE_FD_WAKE:
+		zs_fds_handle_wake(
+			zs_container_of(message, struct zs_fd_waiter, message));
 		return;
 	}
 	ZS_ASSERT(!"a message of no kind");
@@ -265,7 +265,7 @@ static void turn(struct zs_worker *worker)
 		worker->is_starved = false;
 	zs_task_run_some(worker);
 	reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
-	if (zs_unlikely(worker->endings))
+	if (zs_unlikely(worker->closers))
 		zs_fds_look_again(worker);
 }
 

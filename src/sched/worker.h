@@ -53,8 +53,8 @@ enum zs_message_kind {
 	ZS_MESSAGE_TASK,	/* a task to start here */
 	ZS_MESSAGE_TASK_CANCEL, /* its nursery was cancelled */
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
-	ZS_MESSAGE_FD_ENDING,	/* end what uses a descriptor */
-	ZS_MESSAGE_FD_ENDED,	/* that has been done */
+	ZS_MESSAGE_FD_CLOSE,	/* end what uses a descriptor */
+	ZS_MESSAGE_FD_WAKE,	/* what its task waited for has happened */
 };
 
 /* Each counted by the worker's own thread, but for gifts; read by anyone,
@@ -131,7 +131,7 @@ struct zs_worker {
 	/* The kernel may still write into requests: they are left to it. */
 	bool leaves_requests;
 	uint32_t vain_spins;	      /* times it did not look at all */
-	struct zs_fd_ending *endings; /* closes that wait for its tasks */
+	struct zs_fd_waiter *closers; /* closes that wait for its tasks */
 	struct zs_sanitize_context loop_context;
 	pthread_t thread;
 	bool has_thread; /* of its own, to be joined */
