@@ -45,6 +45,7 @@ struct zs_worker_stats {
 	uint64_t enters;	/* system calls on the ring */
 	uint64_t cq_overflows;	/* times the kernel had to keep completions */
 	uint64_t late_completions; /* of operations that had ended: ignored */
+	uint64_t ops_detached; /* their tasks were cancelled and did not wait */
 	uint64_t scopes_left_open; /* by tasks that returned */
 	/* High-water mark: the most tasks that this worker had spawned and that
 	 * had not ended, started or not. A sum is one of marks that need not

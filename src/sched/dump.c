@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/explain.h"
 #include "base/text.h"
 #include "sched/runtime.h"
 
@@ -352,6 +353,50 @@ ZS_PUBLIC int zs_dump(int fd)
 	end_dump(side);
 	errno = saved_errno;
 	return dump.result;
+}
+
+/* --- what a stop waits for --- */
+
+enum { UNENDED_SHOWN = 3 };
+
+struct unended {
+	struct dump dump;
+	uint32_t count;
+};
+
+static ZS_RACY void add_unended(void *object, void *arg)
+{
+	const struct zs_task *task = object;
+	struct unended *unended = arg;
+	struct dump *dump = &unended->dump;
+	uint8_t state = task->state;
+
+	if (state != ZS_TASK_STARTED && state != ZS_TASK_UNSTARTED)
+		return;
+	if (unended->count++ >= UNENDED_SHOWN)
+		return;
+	add_named(dump, unended->count == 1 ? ": task " : "; task ",
+		  (int64_t)task->id, "");
+	add_name(dump, task);
+	zs_text_add(&dump->text, " ");
+	add_state(dump, task, state);
+}
+
+int zs_dump_explain_stop(struct zs_runtime *runtime)
+{
+	struct unended unended = { .dump.now_ns = zs_clock_ns() };
+	uint32_t i;
+
+	zs_text_init(&unended.dump.text);
+	begin_racy_reads();
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_slab_walk(&runtime->workers[i].tasks, add_unended, &unended);
+	zs_slab_walk(&runtime->foreign_tasks, add_unended, &unended);
+	end_racy_reads();
+	return zs_explain_as(-ETIMEDOUT, "%u %s not ended%.*s", unended.count,
+			     unended.count == 1 ? "task has" : "tasks have",
+			     (int)unended.dump.text.length,
+			     unended.dump.text.bytes);
 }
 
 /* --- the list --- */

@@ -371,7 +371,7 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	if (ended && phase_of(runtime) != ZS_RUNTIME_STOPPED)
 		finish(runtime);
 	pthread_mutex_unlock(&runtime->lock);
-	return ended ? 0 : -ETIMEDOUT;
+	return ended ? 0 : zs_dump_explain_stop(runtime);
 }
 
 /* A foreign thread's spawn may be what ended the runtime, and not have returned

@@ -104,6 +104,9 @@ void zs_dump_add_runtime(struct zs_runtime *runtime);
 void zs_dump_remove_runtime(struct zs_runtime *runtime);
 /* In a forked child: forgets them all. */
 void zs_dump_forget_runtimes(void);
+/* Any thread. Leaves a text, for -ETIMEDOUT, that says which tasks @runtime,
+ * which runs, still has, and what the first of them wait for. */
+int zs_dump_explain_stop(struct zs_runtime *runtime);
 
 /* signals.c. Any thread: the process's handlers that @config asks for, from the
  * first runtime that does to the last. 0 or a negative errno, explained. */

@@ -64,6 +64,7 @@ static void read_worker(const struct zs_worker *worker,
 		.enters = get(&ops->enters),
 		.cq_overflows = get(&ops->cq_overflows),
 		.late_completions = get(&ops->late),
+		.ops_detached = get(&ops->detached),
 		.scopes_left_open = get(&tasks->left_open),
 		.tasks_peak = zs_slab_peak(&worker->tasks),
 	};
