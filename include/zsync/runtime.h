@@ -68,8 +68,8 @@ int zs_runtime_spawn_with(struct zs_runtime *runtime,
  * A thread that is not a worker of it (-EDEADLK). Cancels all tasks and waits
  * until they and the workers have ended; from here on nothing can be spawned.
  * -ETIMEDOUT if that has not happened by @deadline_ns (ZS_NEVER: no limit): the
- * stop goes on, and may be called again. 0 if it had ended before. What keeps it
- * is a task that does not return, or an operation that the kernel holds: a
+ * stop goes on, and may be called again. 0 if it had ended before. What keeps
+ * it is a task that does not return, or an operation that the kernel holds: a
  * transfer of a file, of which a cancel only asks. zs_explain() says how many
  * tasks are left and what the first of them wait for, zs_dump() tells of all.
  */
