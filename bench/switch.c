@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * switch: what does it cost to let another task run, beside the bare jump
- * between two stacks that is inside of it? CPU time of the thread, both in one
- * child and one after the other, so that they see the same machine.
+ * between two stacks that is inside of it? And that jump beside Boost.Context's.
+ * CPU time of the thread, all in one child and one after the other, so that they
+ * see the same machine.
  */
 #include "bench.h"
 
@@ -11,6 +12,7 @@
 #include <zsync.h>
 
 #include "bare.h"
+#include "peers/fcontext.h"
 
 enum {
 	JUMP_PAIRS = 2000000,
@@ -21,6 +23,7 @@ enum {
 /* A round; in shared memory, the child fills it. */
 struct switch_round {
 	double bare_ns;
+	double peer_ns; /* negative: not installed */
 	double yield_ns;
 	uint64_t switches;
 	char model[32];
@@ -89,7 +92,9 @@ static int switch_child(void *arg)
 
 	config.num_workers = 1;
 	bare_switch_ns(JUMP_PAIRS / 10);
+	fcontext_jump_ns(JUMP_PAIRS / 10);
 	round->bare_ns = bare_switch_ns(JUMP_PAIRS);
+	round->peer_ns = fcontext_jump_ns(JUMP_PAIRS);
 	ret = zs_run(&config, measure, round);
 	if (ret < 0)
 		snprintf(round->failure, sizeof(round->failure), "%s",
@@ -137,19 +142,58 @@ static int run_round(struct switch_round *round, struct bench_report *report)
 	return ret;
 }
 
+/* All rounds. */
+struct series {
+	struct bench_series ours, bare, peer;
+	/* Of a yield to the bare jump; of the peer's jump to that, and back. */
+	struct bench_series ratios, peer_ratios, ratios_to_peer;
+};
+
+static void add_round(struct series *all, const struct switch_round *round)
+{
+	bench_series_add(&all->ours, round->yield_ns);
+	bench_series_add(&all->bare, round->bare_ns);
+	bench_series_add(&all->ratios, round->yield_ns / round->bare_ns);
+	if (round->peer_ns < 0)
+		return;
+	bench_series_add(&all->peer, round->peer_ns);
+	bench_series_add(&all->peer_ratios, round->peer_ns / round->bare_ns);
+	bench_series_add(&all->ratios_to_peer, round->bare_ns / round->peer_ns);
+}
+
+static void report_peer(struct bench_report *report, const struct series *all)
+{
+	struct bench_value ratio;
+
+	if (all->peer.count == 0) {
+		bench_report_note(report, "switch: Boost.Context is not "
+					  "installed (libboost-context)");
+		return;
+	}
+	add_result(report, "boost", "Boost.Context's jump", &all->peer,
+		   &all->peer_ratios);
+	ratio = bench_summarize(&all->ratios_to_peer);
+	bench_report_show(report,
+			  "switch: the bare jump takes %.2f of Boost.Context's "
+			  "(%.2f to %.2f over %u rounds; limit 1.00).",
+			  ratio.median, ratio.least, ratio.greatest,
+			  ratio.count);
+}
+
 static void report_rounds(struct bench_report *report, const char *model,
-			  const struct bench_series *ours,
-			  const struct bench_series *bare,
-			  const struct bench_series *ratios)
+			  const struct series *all)
 {
 	struct bench_series ones = { 0 };
 	struct bench_result *result;
 	unsigned int i;
 
-	for (i = 0; i < bare->count; i++)
+	for (i = 0; i < all->bare.count; i++)
 		bench_series_add(&ones, 1);
-	result = add_result(report, model, "zs_yield, two tasks", ours, ratios);
-	add_result(report, "bare_switch", "zs_switch, two stacks", bare, &ones);
+	result = add_result(report, model, "zs_yield, two tasks", &all->ours,
+			    &all->ratios);
+	add_result(report, "bare_switch", "zs_switch, two stacks", &all->bare,
+		   &ones);
+	report_peer(report, all);
 	bench_report_show(
 		report,
 		"switch: a task gives way to another in %.1f ns, %.1f times "
@@ -164,7 +208,7 @@ static int run_switch(const struct bench_options *options,
 		      struct bench_report *report)
 {
 	unsigned int rounds = bench_rounds(options, 15, 9);
-	struct bench_series ours = { 0 }, bare = { 0 }, ratios = { 0 };
+	struct series all = { 0 };
 	struct switch_round *round;
 	char model[32] = "";
 	unsigned int i;
@@ -184,12 +228,10 @@ static int run_switch(const struct bench_options *options,
 		if (ret < 0)
 			break;
 		memcpy(model, round->model, sizeof(model));
-		bench_series_add(&ours, round->yield_ns);
-		bench_series_add(&bare, round->bare_ns);
-		bench_series_add(&ratios, round->yield_ns / round->bare_ns);
+		add_round(&all, round);
 	}
-	if (ours.count > 0)
-		report_rounds(report, model, &ours, &bare, &ratios);
+	if (all.ours.count > 0)
+		report_rounds(report, model, &all);
 	bench_shared_unmap(round, sizeof(*round));
 	return ret;
 }
