@@ -19,6 +19,7 @@
 #ifndef ZS_SCHED_SANITIZE_H
 #define ZS_SCHED_SANITIZE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -186,6 +187,12 @@ static inline void zs_sanitize_stack_create(struct zs_stack *stack)
 		stack->fiber = zs_tsan_create();
 	if (zs_unlikely(!stack->valgrind_id))
 		stack->valgrind_id = zs_valgrind_register(stack);
+}
+
+/* Has that been done, by all that want to know? */
+static inline bool zs_sanitize_stack_is_known(const struct zs_stack *stack)
+{
+	return stack->valgrind_id != 0;
 }
 
 /* Before @stack is unmapped, from another stack. One that was never created

@@ -329,6 +329,34 @@ static void task_main_apart(void *unused)
 	leave_stack(worker, NULL);
 }
 
+static ZS_NOINLINE void end_apart(struct zs_worker *worker,
+				  struct zs_task *task, int result)
+{
+	end(worker, task, result);
+}
+
+/* The same of a called task of which nobody else knows, in short: it calls no
+ * function, and so needs hardly a frame. */
+static ZS_ALWAYS_INLINE void end_called(struct zs_worker *worker,
+					struct zs_task *task, int result)
+{
+	struct zs_scope *nursery = task->nursery;
+
+	if (zs_unlikely(result < 0 || task->is_linked ||
+			nursery->worker != worker || nursery->is_merged ||
+			nursery->is_waiting || task->owner != worker ||
+			worker->credits + 1 >= worker->credits_most)) {
+		end_apart(worker, task, result);
+		return;
+	}
+	/* One that is not linked has opened no scope. */
+	ZS_COUNT(worker->counters.ended, 1);
+	nursery->local--;
+	task->state = ZS_TASK_FREE;
+	worker->credits++;
+	zs_slab_put(&worker->tasks, task);
+}
+
 /* The outermost functions of stacks that a task is called on. */
 static void called_main(void)
 {
@@ -336,7 +364,7 @@ static void called_main(void)
 	struct zs_task *task = worker->current;
 
 	zs_sanitize_after_switch(NULL);
-	end(worker, task, task->fn(task->arg));
+	end_called(worker, task, task->fn(task->arg));
 }
 
 static void called_main_apart(void)
@@ -345,35 +373,59 @@ static void called_main_apart(void)
 	run_apart(zs_worker_self);
 }
 
-void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
-		  const void *waits_on, struct zs_task *child)
+static ZS_ALWAYS_INLINE void call_on(struct zs_worker *worker,
+				     struct zs_stack *stack,
+				     struct zs_task *child, void (*entry)(void))
 {
 	struct zs_task *task = worker->current;
-	struct zs_stack *stack = take_stack(worker, child);
-	struct zs_sanitize_context there, here;
-	int saved_errno;
+	struct zs_sanitize_context there = zs_sanitize_stack_context(stack);
+	struct zs_sanitize_context here =
+		zs_sanitize_stack_context(task->stack);
+	int saved_errno = *worker->errno_place;
 	void *fake = NULL;
 
-	if (zs_unlikely(!stack))
-		return;
-	saved_errno = *worker->errno_place;
-	there = zs_sanitize_stack_context(stack);
-	here = zs_sanitize_stack_context(task->stack);
-	set_wait(worker, type, waits_on);
 	begin(worker, child, stack);
 	worker->budget--;
 	worker->current = child;
 	zs_sanitize_before_switch(&fake, &there);
-	zs_switch_call(&task->sp, stack->top,
-		       zs_likely(is_usual(stack)) ? called_main :
-						    called_main_apart);
+	zs_switch_call(&task->sp, stack->top, entry);
 	zs_sanitize_before_switch(NULL, &here);
 	zs_sanitize_after_switch(fake);
 	worker->current = task;
 	task->wait = NULL;
 	worker->is_starved = false;
-	zs_stack_put(zs_worker_stacks(worker, stack->size_class), stack);
 	*worker->errno_place = saved_errno;
+}
+
+static ZS_NOINLINE void call_apart(struct zs_worker *worker,
+				   struct zs_task *child)
+{
+	struct zs_stack *stack = take_stack(worker, child);
+
+	if (!stack) {
+		worker->current->wait = NULL;
+		return;
+	}
+	call_on(worker, stack, child,
+		is_usual(stack) ? called_main : called_main_apart);
+	zs_stack_put(zs_worker_stacks(worker, stack->size_class), stack);
+}
+
+void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
+		  const void *waits_on, struct zs_task *child)
+{
+	struct zs_stack *stack = worker->stacks.free;
+
+	set_wait(worker, type, waits_on);
+	if (zs_unlikely(!stack || child->stack_class || !is_usual(stack) ||
+			!zs_sanitize_stack_is_known(stack))) {
+		call_apart(worker, child);
+		return;
+	}
+	zs_stack_get(&worker->stacks);
+	zs_sanitize_stack_reuse(stack);
+	call_on(worker, stack, child, called_main);
+	zs_stack_put(&worker->stacks, stack);
 }
 
 static ZS_COLD void put_spent_stack(struct zs_worker *worker)
