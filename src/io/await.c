@@ -144,20 +144,22 @@ static int await_as(struct zs_op *op, const struct zs_wait_type *type)
 {
 	struct zs_worker *worker = zs_worker_self;
 	struct zs_task *task = worker ? worker->current : NULL;
+	int claimed = 0;
 	int ret;
 
 	if (!task)
 		return zs_explain_none(-EPERM);
 	if (!task->is_linked)
 		zs_scope_link(task);
+	/* It may wait, and a cancel come meanwhile: so that is looked for
+	 * afterwards. */
+	if (zs_op_types[op->code].names_fd)
+		claimed = zs_fds_claim(task, op->fd);
 	ret = zs_scope_error(task->scope);
 	if (ret < 0)
 		return ret;
-	if (zs_op_types[op->code].names_fd) {
-		ret = zs_fds_claim(task, op->fd);
-		if (ret < 0)
-			return zs_explain_none(ret);
-	}
+	if (claimed < 0)
+		return zs_explain_none(claimed);
 	zs_op_renew(op);
 	ret = zs_await_submit(worker, op, op, type);
 	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
