@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * switch: what does it cost to let another task run, beside the bare jump
- * between two stacks that is inside of it? And that jump beside Boost.Context's.
- * CPU time of the thread, all in one child and one after the other, so that they
- * see the same machine.
+ * between two stacks that is inside of it? And that jump beside that of
+ * Boost.Context. CPU time of the thread, all in one child and one after the
+ * other, so that they see the same machine.
  */
 #include "bench.h"
 

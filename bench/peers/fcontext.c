@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Boost.Context's jump, for the benchmark of switches. The library is looked up
- * when it is wanted, so that the build needs none of its headers; what is called
- * in it has been its C interface since 1.61.
+ * when it is wanted, so that the build needs none of its headers; what is
+ * called in it has been its C interface since 1.61.
  */
 #include "fcontext.h"
 
