@@ -29,7 +29,9 @@
 struct zs_runtime;
 struct zs_worker_stats;
 
-/* A turn resumes this many tasks, then the ring and the timers have a look. */
+/* A turn resumes this many tasks, then the ring and the timers have a look. On
+ * a ring each operation parks its task, so a task whose operations are always
+ * done at once has no way round it: there is no budget of operations. */
 #define ZS_WORKER_BUDGET 256
 
 /* What the io room's requests take, in bytes. */
@@ -89,6 +91,10 @@ struct zs_worker {
 	 * counters.switches at the turn's end. */
 	uint32_t budget;
 	bool alone; /* constant: the runtime has no other worker */
+	/* A turn that begins with no round left begins with them. */
+	bool unstarted_first;
+	/* Of those, an arrival is next. */
+	bool arrival_first;
 	/* No stack could be had: nothing starts until a task has ended, or
 	 * until starved_until_ns, for nobody tells when there is memory. */
 	bool is_starved;
