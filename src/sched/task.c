@@ -495,6 +495,12 @@ bool zs_task_has_shadow_stack(void)
 	return zs_switch_shadow_stack() != 0;
 }
 
+void zs_task_interrupted_at(const void *context, uintptr_t *pc,
+			    uintptr_t *stack)
+{
+	zs_switch_interrupted_at(context, pc, stack);
+}
+
 ZS_PUBLIC struct zs_task *zs_self(void)
 {
 	return zs_worker_task();

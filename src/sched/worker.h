@@ -59,8 +59,8 @@ enum zs_message_kind {
 	ZS_MESSAGE_FD_WAKE,	/* what its task waited for has happened */
 };
 
-/* Each counted by the worker's own thread, but for gifts; read by anyone,
- * relaxed: a count publishes nothing. */
+/* Each counted by the worker's own thread, but for what is marked; read by
+ * anyone, relaxed: a count publishes nothing. */
 struct zs_worker_counters {
 	_Atomic uint64_t spawned;
 	_Atomic uint64_t started;
@@ -78,6 +78,10 @@ struct zs_worker_counters {
 	_Atomic uint64_t left_open;
 	_Atomic uint64_t arrivals; /* how many there are */
 	_Atomic uint64_t gifts;	   /* likewise; by any worker */
+	/* By the stall detector's thread. */
+	_Atomic uint64_t stalls;
+	_Atomic uint64_t longest_stall_ns;
+	_Atomic uint64_t stalled_since_ns; /* 0: it is not, or not known to */
 };
 
 struct zs_worker {
