@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Nobody waits for ever: whatever keeps a worker busy, the others get their
- * turn. On one worker it is counted how often the busy ones run meanwhile; on
- * two, of which one is stuck in a computation that does not end before the
- * others have run, a wait in vain is seen by the test's timeout.
+ * turn. It is counted how often the busy ones run meanwhile. What one task can
+ * do that never gives way is in test_stuck.c.
  */
 #include <check.h>
 #include <errno.h>
@@ -18,7 +17,7 @@
 
 /* Shared by the tasks of a test; each test is a process of its own. */
 static struct zs_nursery plain, pinned;
-static struct counter waiting, served;
+static struct counter waiting, invited, served;
 
 static int do_nothing(void *arg)
 {
@@ -46,9 +45,10 @@ struct guest {
 static int64_t deadline_ns;
 static int fds[2];
 
+/* Late enough for the host to be busy by then, as a rule. */
 static int wait_for_timer(void *arg)
 {
-	deadline_ns = zs_now() + ZS_MILLISECOND;
+	deadline_ns = zs_now() + 20 * ZS_MILLISECOND;
 	count(&waiting);
 	assert_ok(zs_sleep_until(deadline_ns));
 	return serve(arg);
@@ -77,11 +77,12 @@ static void write_byte(void)
 static int be_ready(void *arg)
 {
 	count(&waiting);
-	assert_ok(zs_yield());
+	while (counted(&invited) == 0)
+		assert_ok(zs_yield());
 	return serve(arg);
 }
 
-static void do_not_invite(void)
+static void do_no_more(void)
 {
 }
 
@@ -108,7 +109,7 @@ static void send_by_message(void)
 static const struct guest guests[] = {
 	{ "a timer's", wait_for_timer, await_deadline },
 	{ "an operation's", wait_for_byte, write_byte },
-	{ "a ready one", be_ready, do_not_invite },
+	{ "a ready one", be_ready, do_no_more },
 	{ "an unstarted one", NULL, spawn_unstarted },
 	{ "an unstarted one of a pinned nursery", NULL, spawn_arrival },
 	{ "a foreign thread's", NULL, inject },
@@ -118,12 +119,41 @@ enum { NR_GUESTS = sizeof(guests) / sizeof(guests[0]) };
 
 /* --- hosts: what keeps the worker busy --- */
 
-enum { NR_ROUNDS_MOST = 4 * ZS_WORKER_BUDGET };
-static uint32_t rounds;
+/* A round is a resume of a host. */
+enum {
+	NR_ROUNDS_BEFORE = 3 * ZS_WORKER_BUDGET,
+	NR_ROUNDS_MOST = 6 * ZS_WORKER_BUDGET,
+	/* As many as a turn resumes, so that they may have it to themselves. */
+	NR_OF_CROWD = ZS_WORKER_BUDGET,
+};
+static const struct guest *expected;
+static uint32_t rounds; /* since the guest was invited, but for the first */
+static uint32_t rounds_before;
+static struct zs_cancel_token until_over;
+static struct counter over;
 
+/* Invites the guest when things are well under way. */
 static bool goes_on(void)
 {
-	return counted(&served) == 0 && rounds++ <= NR_ROUNDS_MOST;
+	if (rounds_before < NR_ROUNDS_BEFORE) {
+		rounds_before++;
+		return true;
+	}
+	if (counted(&invited) == 0) {
+		count(&invited);
+		expected->invite();
+	}
+	if (counted(&served) == 0 && rounds++ <= NR_ROUNDS_MOST)
+		return true;
+	if (count(&over) == 1)
+		assert_ok(zs_cancel_token_cancel(until_over));
+	return false;
+}
+
+static void spawn_crowd(zs_task_fn *fn)
+{
+	for (int i = 0; i < NR_OF_CROWD; i++)
+		assert_ok(zs_nursery_spawn(plain, fn, NULL));
 }
 
 static void fork_and_join(void)
@@ -185,6 +215,203 @@ static void start_pinned_chain(void)
 	assert_ok(zs_nursery_spawn(pinned, run_link, &pinned));
 }
 
+static int yield_in_crowd(void *arg)
+{
+	(void)arg;
+	yield_on_and_on();
+	return 0;
+}
+
+static void yield_by_the_turnful(void)
+{
+	spawn_crowd(yield_in_crowd);
+}
+
+static void yield_beside_chain(void)
+{
+	spawn_crowd(yield_in_crowd);
+	start_chain();
+}
+
+static void yield_beside_pinned_chain(void)
+{
+	spawn_crowd(yield_in_crowd);
+	start_pinned_chain();
+}
+
+/* Each of its timers is due when it is started. */
+static int sleep_shortly(void *arg)
+{
+	(void)arg;
+	while (goes_on())
+		assert_ok(zs_sleep_until(1));
+	return 0;
+}
+
+static void sleep_by_the_turnful(void)
+{
+	spawn_crowd(sleep_shortly);
+}
+
+static int sockets[2];
+
+/* There are always more bytes than takers. */
+static int receive_and_send(void *arg)
+{
+	char byte;
+
+	(void)arg;
+	while (goes_on()) {
+		ck_assert_int_eq(zs_recv(sockets[0], &byte, 1, 0), 1);
+		ck_assert_int_eq(zs_send(sockets[1], &byte, 1, 0), 1);
+	}
+	return 0;
+}
+
+static void receive_and_send_by_the_turnful(void)
+{
+	static const char bytes[NR_OF_CROWD];
+
+	make_unix_pair(SOCK_STREAM, sockets);
+	ck_assert_int_eq(write(sockets[1], bytes, sizeof(bytes)),
+			 sizeof(bytes));
+	spawn_crowd(receive_and_send);
+}
+
+/* --- a thread that does not let up --- */
+
+static _Atomic uint32_t nr_flooding;
+
+static int flow(void *arg)
+{
+	(void)arg;
+	goes_on();
+	/* relaxed, here and below: bounds the memory that it takes. */
+	atomic_fetch_sub_explicit(&nr_flooding, 1, memory_order_relaxed);
+	return 0;
+}
+
+static void *spawn_on_and_on(void *arg)
+{
+	struct zs_nursery *nursery = arg;
+
+	while (counted(&over) == 0) {
+		if (atomic_load_explicit(&nr_flooding, memory_order_relaxed) >=
+		    NR_OF_CROWD) {
+			sched_yield();
+			continue;
+		}
+		atomic_fetch_add_explicit(&nr_flooding, 1,
+					  memory_order_relaxed);
+		assert_ok(zs_nursery_spawn(*nursery, flow, NULL));
+	}
+	return NULL;
+}
+
+static pthread_t flood;
+static bool has_flood;
+
+static void be_flooded(struct zs_nursery *nursery)
+{
+	flood = start_thread(spawn_on_and_on, nursery);
+	has_flood = true;
+}
+
+static void be_flooded_with_tasks(void)
+{
+	be_flooded(&plain);
+}
+
+static void be_flooded_with_pinned_tasks(void)
+{
+	be_flooded(&pinned);
+}
+
+static struct zs_cancel_token tokens[NR_OF_CROWD];
+static pthread_mutex_t tokens_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct counter nr_cancelled;
+
+static void publish(struct zs_cancel_token *place, struct zs_cancel_token token)
+{
+	pthread_mutex_lock(&tokens_lock);
+	*place = token;
+	pthread_mutex_unlock(&tokens_lock);
+}
+
+static int be_cancelled_on_and_on(void *arg)
+{
+	struct zs_cancel_token token;
+
+	while (goes_on()) {
+		assert_ok(zs_cancel_token_open(&token, ZS_NEVER));
+		publish(arg, token);
+		ck_assert_int_eq(zs_sleep(ZS_NEVER), -ECANCELED);
+		ck_assert_int_eq(zs_cancel_token_close(token), -ECANCELED);
+	}
+	count(&nr_cancelled);
+	return 0;
+}
+
+static void *cancel_on_and_on(void *arg)
+{
+	struct zs_cancel_token token;
+
+	for (int i = 0; counted(&nr_cancelled) < NR_OF_CROWD; i++) {
+		pthread_mutex_lock(&tokens_lock);
+		token = tokens[i % NR_OF_CROWD];
+		pthread_mutex_unlock(&tokens_lock);
+		/* It may be stale, or not have been opened yet. */
+		zs_cancel_token_cancel(token);
+	}
+	return arg;
+}
+
+static void be_flooded_with_cancels(void)
+{
+	for (int i = 0; i < NR_OF_CROWD; i++)
+		assert_ok(zs_nursery_spawn(plain, be_cancelled_on_and_on,
+					   &tokens[i]));
+	flood = start_thread(cancel_on_and_on, NULL);
+	has_flood = true;
+}
+
+/* --- woken before all others --- */
+
+/* As one whose last child ended on another worker is, by the loop. */
+static void wake_favourite(struct zs_timer *timer, void *arg)
+{
+	(void)timer;
+	zs_task_wake_first(arg);
+}
+
+static void describe_nothing(const void *object, struct zs_text *text)
+{
+	(void)object;
+	zs_text_add(text, "nothing");
+}
+
+static int be_favoured(void *arg)
+{
+	static const struct zs_wait_type type = {
+		.describe = describe_nothing,
+	};
+	struct zs_timer timer = { 0 };
+
+	(void)arg;
+	while (goes_on()) {
+		assert_ok(zs_timer_start(&timer, 1, wake_favourite, zs_self()));
+		zs_task_park(&type, &timer);
+	}
+	return 0;
+}
+
+static void be_favoured_by_the_turnful(void)
+{
+	spawn_crowd(be_favoured);
+}
+
+/* --- all hosts --- */
+
 static const struct {
 	const char *name;
 	void (*run)(void);
@@ -195,6 +422,16 @@ static const struct {
 	{ "cancelled sleeps", sleep_cancelled },
 	{ "a chain of tasks", start_chain },
 	{ "a chain of pinned tasks", start_pinned_chain },
+	{ "a turnful of yields", yield_by_the_turnful },
+	{ "a turnful of yields and a chain", yield_beside_chain },
+	{ "a turnful of yields and a pinned chain", yield_beside_pinned_chain },
+	{ "a turnful of timers", sleep_by_the_turnful },
+	{ "a turnful of sockets that are ready",
+	  receive_and_send_by_the_turnful },
+	{ "a flood of spawns", be_flooded_with_tasks },
+	{ "a flood of pinned spawns", be_flooded_with_pinned_tasks },
+	{ "a flood of cancels", be_flooded_with_cancels },
+	{ "a turnful of favourites", be_favoured_by_the_turnful },
 };
 enum { NR_HOSTS = sizeof(hosts) / sizeof(hosts[0]) };
 
@@ -210,16 +447,22 @@ static int receive_guest(void *arg)
 		assert_ok(zs_nursery_spawn(plain, guest->wait, NULL));
 		await_count(&waiting, 1);
 	}
-	guest->invite();
+	expected = guest;
+	assert_ok(zs_cancel_token_open(&until_over, ZS_NEVER));
 	hosts[*number / NR_GUESTS].run();
+	/* Both nurseries stay open meanwhile. */
+	ck_assert_int_eq(zs_sleep(ZS_NEVER), -ECANCELED);
+	ck_assert_int_eq(zs_cancel_token_close(until_over), -ECANCELED);
 	assert_ok(zs_nursery_wait(pinned));
 	assert_ok(zs_nursery_wait(plain));
+	if (has_flood)
+		pthread_join(flood, NULL);
 	return 0;
 }
 
-/* Each host with each guest: the guest is served within a few turns, whose
- * length is the worker's budget. The bound is a number of rounds, not a time,
- * so a busy machine is no excuse. */
+/* Each host with each guest: the guest, who comes when the host is well under
+ * way, is served within a few turns, whose length is the worker's budget. The
+ * bound is a number of rounds, not a time, so a busy machine is no excuse. */
 START_TEST(busy_worker_serves_everyone_within_a_few_turns)
 {
 	make_pipe(fds);
@@ -269,88 +512,6 @@ START_TEST(stop_ends_a_task_that_polls_for_another_one)
 }
 END_TEST
 
-/* --- a worker that is stuck --- */
-
-enum { NR_PARKED = 30, NR_PROBES = 10 };
-static struct counter parked, occupied, released;
-
-static int park(void *arg)
-{
-	(void)arg;
-	count(&parked);
-	ck_assert_int_eq(zs_sleep(ZS_NEVER), -ECANCELED);
-	return 0;
-}
-
-/* Keeps its worker to itself. */
-static int compute(void *arg)
-{
-	(void)arg;
-	count(&occupied);
-	occupy_until(&released, 1);
-	return 0;
-}
-
-/* All come after the worker has got stuck, so nothing but the other may run
- * them; it has more tasks of its own than the stuck one, at _i = 1. */
-START_TEST(foreign_spawns_do_not_wait_for_a_stuck_worker)
-{
-	struct zs_runtime *runtime = start_runtime(2);
-
-	for (int i = 0; i < _i * NR_PARKED; i++)
-		assert_ok(zs_runtime_spawn(runtime, park, NULL));
-	await_count(&parked, (uint32_t)_i * NR_PARKED);
-	assert_ok(zs_runtime_spawn(runtime, compute, NULL));
-	await_count(&occupied, 1);
-	for (int i = 0; i < NR_PROBES; i++)
-		assert_ok(zs_runtime_spawn(runtime, serve, NULL));
-	await_count(&served, NR_PROBES);
-	count(&released);
-	stop_and_destroy(runtime);
-}
-END_TEST
-
-/* Its turn began before that of the other worker did, which so does not look
- * stuck, and has fewer tasks. */
-static int hand_over(void *arg)
-{
-	struct zs_nursery_options options = { .flags = ZS_NURSERY_PINNED };
-	struct zs_stats stats;
-
-	(void)arg;
-	assert_ok(zs_nursery_open(&pinned, &options));
-	for (int i = 0; i < NR_PARKED; i++)
-		assert_ok(zs_nursery_spawn(pinned, park, NULL));
-	await_count(&parked, NR_PARKED);
-	assert_ok(zs_nursery_open(&plain, NULL));
-	count(&waiting);
-	occupy_until(&occupied, 1);
-	for (int i = 0; i < NR_PROBES; i++)
-		assert_ok(zs_nursery_spawn(plain, serve, NULL));
-	assert_ok(zs_nursery_wait(plain));
-	assert_ok(zs_stats(NULL, &stats));
-	ck_assert_uint_ge(stats.total.handovers, 1);
-	count(&released);
-	assert_ok(zs_nursery_cancel(pinned));
-	ck_assert_int_eq(zs_nursery_wait(pinned), -ECANCELED);
-	return 0;
-}
-
-/* They are given to the worker with fewer tasks just as it gets stuck; who gave
- * them takes them back. */
-START_TEST(gifts_to_a_stuck_worker_are_taken_back)
-{
-	struct zs_runtime *runtime = start_runtime(2);
-
-	assert_ok(zs_runtime_spawn(runtime, hand_over, NULL));
-	await_count(&waiting, 1);
-	assert_ok(zs_runtime_spawn(runtime, compute, NULL));
-	await_count(&served, NR_PROBES);
-	await_count(&released, 1);
-	stop_and_destroy(runtime);
-}
-END_TEST
-
 static Suite *fairness_suite(void)
 {
 	Suite *suite = suite_create("fairness");
@@ -362,9 +523,6 @@ static Suite *fairness_suite(void)
 			    busy_worker_serves_everyone_within_a_few_turns, 0,
 			    NR_HOSTS * NR_GUESTS);
 	tcase_add_test(tests, stop_ends_a_task_that_polls_for_another_one);
-	tcase_add_loop_test(
-		tests, foreign_spawns_do_not_wait_for_a_stuck_worker, 0, 2);
-	tcase_add_test(tests, gifts_to_a_stuck_worker_are_taken_back);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

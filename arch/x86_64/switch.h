@@ -41,6 +41,7 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <ucontext.h>
 
 #include "base/compiler.h"
 
@@ -153,6 +154,17 @@ void zs_switch_call(void **save_sp, void *stack_top, void (*entry)(void));
 static ZS_ALWAYS_INLINE void zs_switch_cpu_relax(void)
 {
 	__asm__ volatile("pause");
+}
+
+/* What a signal handler's third argument says of the thread: where it was, and
+ * how deep its stack. */
+static inline void zs_switch_interrupted_at(const void *context, uintptr_t *pc,
+					    uintptr_t *stack)
+{
+	const ucontext_t *registers = context;
+
+	*pc = (uintptr_t)registers->uc_mcontext.gregs[REG_RIP];
+	*stack = (uintptr_t)registers->uc_mcontext.gregs[REG_RSP];
 }
 
 /* Not 0: the processor checks returns of this thread against a stack of its

@@ -50,6 +50,7 @@ enum {
 #define ZS_STACK_SIZE_MAX ((size_t)1 << 30)
 #define ZS_GREEN_THREADS_MAX 4194304u
 #define ZS_IDLE_SPIN_MAX_US 10000u
+#define ZS_STALL_REPORT_MAX_MS 3600000u
 
 /* zs_config.idle_spin_us: 20 with more than one CPU allowed, 0 with one. */
 #define ZS_IDLE_SPIN_AUTO UINT32_MAX
@@ -85,13 +86,36 @@ struct zs_config {
 	 * ZS_GREEN_THREADS_MAX. Of larger sizes than green_thread_stack_size it
 	 * keeps fewer, so that they hold no more memory. */
 	uint32_t stack_cache;
+	/*
+	 * A task that keeps its worker longer than this, in milliseconds, and
+	 * thereby all the others of that worker from running, is reported on
+	 * stderr: its id and name, the worker, how long, what waits behind it,
+	 * and a backtrace, a line a frame, which "addr2line -fe FILE OFFSET"
+	 * turns into a line of the source. It is found between once and one and
+	 * a half times this long after it began, and reported again whenever
+	 * the time has doubled. So is a timer's function, as its worker's loop.
+	 * 0 = nobody looks, the default; at most ZS_STALL_REPORT_MAX_MS.
+	 *
+	 * It costs tasks nothing. One more thread looks at the workers twice in
+	 * that time, which is its waking and little else: at 10 ms about 1 % of
+	 * a CPU, at 100 a tenth of that (measured in a virtual machine).
+	 *
+	 * While the runtime runs SIGURG is taken, which the culprit's thread is
+	 * sent for its backtrace; one that somebody else sent goes to the
+	 * handler that was there before. A system call in which the task blocks
+	 * its thread is restarted (SA_RESTART); one that would not be, such as
+	 * nanosleep or poll, see signal(7), is not interrupted: then words of
+	 * the stack that may be return addresses take the place of the
+	 * backtrace. Where SIGURG is blocked there is none.
+	 */
+	uint32_t stall_report_ms;
 	/* ZS_CONFIG_... bits. */
 	uint32_t flags;
 };
 
 /*
  * Presets. Any thread. All are ZS_MODEL_AUTO with ZS_IDLE_SPIN_AUTO, at most
- * 1,048,576 tasks and no flags; they differ in:
+ * 1,048,576 tasks, no flags and no look for stalls; they differ in:
  *
  *                       workers       queue_depth  stack size  stack_cache
  *   default, optimal    all allowed           256      64 KiB          256
@@ -117,9 +141,9 @@ int zs_config_validate(const struct zs_config *config);
  * (auto, green_threads, thread_pool, blocking), ZSYNC_WORKERS,
  * ZSYNC_QUEUE_DEPTH, ZSYNC_GREEN_THREAD_STACK_SIZE, ZSYNC_MAIN_STACK_SIZE,
  * ZSYNC_MAX_GREEN_THREADS, ZSYNC_IDLE_SPIN_US (a number or "auto"),
- * ZSYNC_STACK_CACHE and, as 0 or 1, ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT,
- * ZSYNC_KEEP_SIGSEGV, ZSYNC_UNGUARDED_STACKS. Sizes take a suffix K, M or G, in
- * either case. An empty variable counts as not set.
+ * ZSYNC_STACK_CACHE, ZSYNC_STALL_REPORT_MS and, as 0 or 1, ZSYNC_PIN_WORKERS,
+ * ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV, ZSYNC_UNGUARDED_STACKS. Sizes take
+ * a suffix K, M or G, in either case. An empty variable counts as not set.
  * zs_run() and zs_runtime_create() call it by themselves, on a copy.
  * -EINVAL for a value that makes no sense or is out of range, for NULL and for
  * a config that no preset made; *config is then unchanged and zs_explain()

@@ -62,6 +62,10 @@ struct zs_worker_stats {
 	 * when a worker has been idle for a second), by a mincore(2) for one
 	 * in sixteen; 0 before that. zs_dump() tells of tasks that live. */
 	uint64_t stack_depth_peak;
+	/* With zs_config.stall_report_ms: times a task has kept this worker
+	 * longer than that. 0 without. */
+	uint64_t stalls;
+	uint64_t longest_stall_ns; /* a sum's: the longest of all */
 };
 
 struct zs_stats {

@@ -127,12 +127,9 @@ struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker)
 
 	if (worker->is_starved)
 		return NULL;
-	/* Neither source may keep the other waiting for more than a turn. */
-	if (worker->arrivals.first &&
-	    (atomic_load_explicit(&worker->counters.turns,
-				  memory_order_relaxed) &
-		     1 ||
-	     zs_deque_size(&worker->unstarted) == 0))
+	/* One by one, lest either source keep the other waiting. */
+	worker->arrival_first = !worker->arrival_first;
+	if (worker->arrival_first && worker->arrivals.first)
 		return take_arrival(worker);
 	for (;;) {
 		task = zs_deque_take_top(&worker->unstarted);

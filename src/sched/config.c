@@ -63,6 +63,9 @@ static const struct knob knobs[] = {
 	  .has_auto = true, .max = ZS_IDLE_SPIN_MAX_US },
 	{ FIELD(stack_cache), .variable = "ZSYNC_STACK_CACHE",
 	  .advice = "256 is the default", .max = ZS_GREEN_THREADS_MAX },
+	{ FIELD(stall_report_ms), .variable = "ZSYNC_STALL_REPORT_MS",
+	  .advice = "0 looks for no stalls, 100 finds what clients notice",
+	  .max = ZS_STALL_REPORT_MAX_MS },
 };
 
 static const struct {
@@ -345,6 +348,7 @@ ZS_PUBLIC struct zs_config zs_config_optimal(void)
 		.max_green_threads = 1048576,
 		.idle_spin_us = ZS_IDLE_SPIN_AUTO,
 		.stack_cache = 256,
+		.stall_report_ms = 0,
 		.flags = 0,
 	};
 }

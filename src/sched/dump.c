@@ -21,6 +21,7 @@
 #include "base/explain.h"
 #include "base/text.h"
 #include "sched/runtime.h"
+#include "sched/sanitize.h"
 
 /* All runtimes. Changed under the lock; walked without. */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -160,19 +161,21 @@ static ZS_RACY void add_stack(struct dump *dump, const struct zs_task *task)
 	zs_text_add(&dump->text, " touched");
 }
 
-static ZS_RACY void add_name(struct dump *dump, const struct zs_task *task)
+ZS_RACY void zs_dump_add_task(struct zs_text *text, const struct zs_task *task)
 {
 	char name[ZS_TASK_NAME_MAX + 1];
 	size_t i;
 
+	zs_text_add(text, "task ");
+	zs_text_add_number(text, (int64_t)task->id);
 	for (i = 0; i < ZS_TASK_NAME_MAX && task->name[i]; i++)
 		name[i] = task->name[i];
 	name[i] = '\0';
 	if (i == 0)
 		return;
-	zs_text_add(&dump->text, " \"");
-	zs_text_add(&dump->text, name);
-	zs_text_add(&dump->text, "\"");
+	zs_text_add(text, " \"");
+	zs_text_add(text, name);
+	zs_text_add(text, "\"");
 }
 
 static ZS_RACY void dump_task(void *object, void *arg)
@@ -183,8 +186,8 @@ static ZS_RACY void dump_task(void *object, void *arg)
 
 	if (state == ZS_TASK_FREE)
 		return;
-	add_named(dump, "  task ", (int64_t)task->id, "");
-	add_name(dump, task);
+	zs_text_add(&dump->text, "  ");
+	zs_dump_add_task(&dump->text, task);
 	zs_text_add(&dump->text, ": ");
 	add_state(dump, task, state);
 	add_parent(dump, task);
@@ -227,6 +230,23 @@ static void add_timers(struct dump *dump, const struct zs_wheel *wheel)
 		zs_text_add(&dump->text, " or later");
 }
 
+static void add_stalls(struct dump *dump, struct zs_worker_counters *counters)
+{
+	uint64_t since_ns = get(&counters->stalled_since_ns);
+	uint64_t number = get(&counters->stalls);
+
+	if (number == 0)
+		return;
+	add_named(dump, ", ", (int64_t)number,
+		  number == 1 ? " stall of up to " : " stalls of up to ");
+	zs_text_add_duration(&dump->text,
+			     (int64_t)get(&counters->longest_stall_ns));
+	if (since_ns == 0)
+		return;
+	zs_text_add(&dump->text, ", stalled for ");
+	add_time_since(dump, (int64_t)since_ns);
+}
+
 static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 {
 	struct zs_worker_counters *tasks = &worker->counters;
@@ -249,6 +269,7 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 		  (int64_t)(get(&ops->submitted) - get(&ops->completed)),
 		  " operations in flight");
 	add_timers(dump, &worker->wheel);
+	add_stalls(dump, tasks);
 	zs_text_add(&dump->text, "\n");
 	flush(dump);
 }
@@ -285,31 +306,6 @@ static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
 	zs_slab_walk(&runtime->foreign_tasks, dump_task, dump);
 }
 
-/* What a dump calls reads what is written meanwhile, too, the descriptions of
- * waits above all; and ZS_RACY does not cover reads that are atomic. */
-#ifdef ZS_TSAN
-void AnnotateIgnoreReadsBegin(const char *file, int line);
-void AnnotateIgnoreReadsEnd(const char *file, int line);
-
-static void begin_racy_reads(void)
-{
-	AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
-}
-
-static void end_racy_reads(void)
-{
-	AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
-}
-#else
-static void begin_racy_reads(void)
-{
-}
-
-static void end_racy_reads(void)
-{
-}
-#endif
-
 /* seq_cst, all: a dump counts itself, then looks at the list; a removal takes
  * the runtime off the list, then looks at the counts. One sees the other. */
 static uint32_t begin_dump(void)
@@ -337,7 +333,7 @@ ZS_PUBLIC int zs_dump(int fd)
 
 	zs_text_init(&dump.text);
 	side = begin_dump();
-	begin_racy_reads();
+	zs_sanitize_begin_racy_reads();
 	runtime = atomic_load_explicit(&runtimes, memory_order_seq_cst);
 	if (!runtime) {
 		zs_text_add(&dump.text, "zsync: no runtime\n");
@@ -349,7 +345,7 @@ ZS_PUBLIC int zs_dump(int fd)
 		runtime = atomic_load_explicit(&runtime->next,
 					       memory_order_acquire);
 	}
-	end_racy_reads();
+	zs_sanitize_end_racy_reads();
 	end_dump(side);
 	errno = saved_errno;
 	return dump.result;
@@ -375,9 +371,8 @@ static ZS_RACY void add_unended(void *object, void *arg)
 		return;
 	if (unended->count++ >= UNENDED_SHOWN)
 		return;
-	add_named(dump, unended->count == 1 ? ": task " : "; task ",
-		  (int64_t)task->id, "");
-	add_name(dump, task);
+	zs_text_add(&dump->text, unended->count == 1 ? ": " : "; ");
+	zs_dump_add_task(&dump->text, task);
 	zs_text_add(&dump->text, " ");
 	add_state(dump, task, state);
 }
@@ -388,11 +383,11 @@ int zs_dump_explain_stop(struct zs_runtime *runtime)
 	uint32_t i;
 
 	zs_text_init(&unended.dump.text);
-	begin_racy_reads();
+	zs_sanitize_begin_racy_reads();
 	for (i = 0; i < runtime->num_workers; i++)
 		zs_slab_walk(&runtime->workers[i].tasks, add_unended, &unended);
 	zs_slab_walk(&runtime->foreign_tasks, add_unended, &unended);
-	end_racy_reads();
+	zs_sanitize_end_racy_reads();
 	return zs_explain_as(-ETIMEDOUT, "%u %s not ended%.*s", unended.count,
 			     unended.count == 1 ? "task has" : "tasks have",
 			     (int)unended.dump.text.length,

@@ -15,6 +15,7 @@
 #include "base/explain.h"
 #include "sched/cpus.h"
 #include "sched/spawn.h"
+#include "sched/stall.h"
 
 enum {
 	/* With a CPU to spare; it halves a lone round trip (measured). */
@@ -217,13 +218,27 @@ static int start_once(struct zs_runtime *runtime, uint32_t first)
 
 	if (ret < 0)
 		return ret;
+	ret = zs_stall_start(runtime);
+	if (ret < 0)
+		goto release_signals;
 	pthread_sigmask(SIG_SETMASK, NULL, &runtime->signal_mask);
 	zs_scope_init_root(&runtime->root, &runtime->workers[0]);
 	ret = zs_threads_start(runtime, first);
 	set_phase(runtime, ret < 0 ? ZS_RUNTIME_STOPPED : ZS_RUNTIME_RUNNING);
-	if (ret < 0)
-		zs_signals_release(&runtime->config);
+	if (ret == 0)
+		return 0;
+	zs_stall_stop(runtime);
+release_signals:
+	zs_signals_release(&runtime->config);
 	return ret;
+}
+
+/* Waits for the workers' threads, which have been told to quit. */
+static void end_threads(struct zs_runtime *runtime)
+{
+	zs_threads_join(runtime);
+	zs_stall_stop(runtime);
+	zs_signals_release(&runtime->config);
 }
 
 static int start(struct zs_runtime *runtime, uint32_t first)
@@ -333,8 +348,7 @@ static void finish(struct zs_runtime *runtime)
 {
 	runtime->is_joining = true;
 	pthread_mutex_unlock(&runtime->lock);
-	zs_threads_join(runtime);
-	zs_signals_release(&runtime->config);
+	end_threads(runtime);
 	pthread_mutex_lock(&runtime->lock);
 	runtime->is_joining = false;
 	set_phase(runtime, ZS_RUNTIME_STOPPED);
@@ -478,8 +492,7 @@ ZS_PUBLIC int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg)
 		ret = run_as_worker_0(runtime, fn, arg);
 		zs_worker_leave(&runtime->workers[0]);
 	}
-	zs_threads_join(runtime);
-	zs_signals_release(&runtime->config);
+	end_threads(runtime);
 destroy:
 	destroy(runtime);
 	return ret;

@@ -67,6 +67,9 @@ struct zs_runtime {
 	struct zs_slab foreign_tasks; /* spawned by threads that run no task */
 	uint64_t next_foreign_id;
 
+	/* While it runs, if stall_report_ms asks for one; see stall.c. */
+	struct zs_stall_detector *stall_detector;
+
 	_Atomic(struct zs_runtime *) next; /* in the list of all; see dump.c */
 };
 
@@ -98,7 +101,9 @@ void zs_threads_join(struct zs_runtime *runtime);
 /* How often this process has been a child of fork(). Any thread. */
 uint32_t zs_runtime_fork_count(void);
 
-/* dump.c keeps the list of runtimes, for signal handlers too. */
+/* dump.c. Any thread, while @task may change: task 7 "name". */
+void zs_dump_add_task(struct zs_text *text, const struct zs_task *task);
+/* It keeps the list of runtimes, for signal handlers too. */
 void zs_dump_add_runtime(struct zs_runtime *runtime);
 /* Returns when no dump reads it any more. */
 void zs_dump_remove_runtime(struct zs_runtime *runtime);

@@ -248,4 +248,29 @@ static ZS_ALWAYS_INLINE void zs_sanitize_after_switch(void *fake_stack)
 	zs_asan_finish_switch(fake_stack);
 }
 
+/* Around calls that read what is written meanwhile, on purpose, by functions
+ * that serve others, too; and ZS_RACY does not cover reads that are atomic. */
+#ifdef ZS_TSAN
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+
+static inline void zs_sanitize_begin_racy_reads(void)
+{
+	AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+}
+
+static inline void zs_sanitize_end_racy_reads(void)
+{
+	AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+#else
+static inline void zs_sanitize_begin_racy_reads(void)
+{
+}
+
+static inline void zs_sanitize_end_racy_reads(void)
+{
+}
+#endif
+
 #endif

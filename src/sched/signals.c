@@ -2,9 +2,10 @@
 /*
  * Signals. SIGSEGV is taken while a runtime runs, so that a stack overflow ends
  * with a message that says whose it was, and passed on to the handler that was
- * there before; SIGQUIT is taken if a program asks for dumps. Our own threads
- * block all signals that are sent, and take those their code causes. Called by
- * the runtime (handlers) and by each worker on its thread (mask and stack).
+ * there before; SIGQUIT is taken if a program asks for dumps, SIGURG if it asks
+ * for reports of stalls. Our own threads block all other signals that are sent,
+ * and take those their code causes. Called by the runtime (handlers) and by
+ * each worker on its thread (mask and stack).
  */
 #include <errno.h>
 #include <pthread.h>
@@ -17,6 +18,7 @@
 #include "base/explain.h"
 #include "base/text.h"
 #include "sched/runtime.h"
+#include "sched/stall.h"
 #include "zsync/stats.h"
 
 /* For a dump in a handler and the registers that the kernel saves, which come
@@ -35,10 +37,15 @@ struct taken_signal {
 
 static void on_segv(int number, siginfo_t *info, void *context);
 static void on_quit(int number, siginfo_t *info, void *context);
+static void on_stall(int number, siginfo_t *info, void *context);
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct taken_signal segv = { .number = SIGSEGV, .handler = on_segv };
 static struct taken_signal quit = { .number = SIGQUIT, .handler = on_quit };
+static struct taken_signal stall = {
+	.number = ZS_STALL_SIGNAL,
+	.handler = on_stall,
+};
 
 static void report_overflow(const struct zs_task *task)
 {
@@ -97,20 +104,29 @@ static struct zs_task *who_overflows(struct zs_worker *worker,
 	return fault.task;
 }
 
+/* False: there was no handler before ours. */
+static bool call_before(const struct taken_signal *taken, siginfo_t *info,
+			void *context)
+{
+	const struct sigaction *before = &taken->before;
+
+	if (before->sa_flags & SA_SIGINFO)
+		before->sa_sigaction(taken->number, info, context);
+	else if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN)
+		before->sa_handler(taken->number);
+	else
+		return false;
+	return true;
+}
+
 /* What would have happened without us. */
 static void pass_on(const struct taken_signal *taken, siginfo_t *info,
 		    void *context)
 {
 	const struct sigaction *before = &taken->before;
 
-	if (before->sa_flags & SA_SIGINFO) {
-		before->sa_sigaction(taken->number, info, context);
+	if (call_before(taken, info, context))
 		return;
-	}
-	if (before->sa_handler != SIG_DFL && before->sa_handler != SIG_IGN) {
-		before->sa_handler(taken->number);
-		return;
-	}
 	if (before->sa_handler == SIG_IGN && info->si_code <= 0)
 		return;
 	/* The instruction that faulted does so again; what was sent is sent
@@ -144,6 +160,20 @@ static void on_quit(int number, siginfo_t *info, void *context)
 	(void)context;
 	zs_dump(STDERR_FILENO);
 	errno = saved_errno;
+}
+
+/* Unhandled it is ignored, so there is nobody else to pass it on to. */
+static void on_stall(int number, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+	struct zs_worker *worker = zs_worker_self;
+
+	(void)number;
+	if (worker)
+		zs_stall_answer(worker, context);
+	errno = saved_errno;
+	if (!zs_stall_has_sent(info))
+		call_before(&stall, info, context);
 }
 
 static bool is_ours(const struct taken_signal *taken,
@@ -195,18 +225,43 @@ static void let_go(struct taken_signal *taken)
 		sigaction(taken->number, &taken->before, NULL);
 }
 
+static struct taken_signal *const signals[] = { &segv, &quit, &stall };
+enum { NR_SIGNALS = sizeof(signals) / sizeof(signals[0]) };
+
+static bool is_wanted(const struct taken_signal *taken,
+		      const struct zs_config *config)
+{
+	switch (taken->number) {
+	case SIGSEGV:
+		return !(config->flags & ZS_CONFIG_KEEP_SIGSEGV);
+	case SIGQUIT:
+		return config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT;
+	default:
+		return config->stall_report_ms > 0;
+	}
+}
+
+/* Of the first @number. */
+static void let_go_of(size_t number, const struct zs_config *config)
+{
+	size_t i;
+
+	for (i = 0; i < number; i++)
+		if (is_wanted(signals[i], config))
+			let_go(signals[i]);
+}
+
 int zs_signals_acquire(const struct zs_config *config)
 {
+	size_t i;
 	int ret = 0;
 
 	pthread_mutex_lock(&lock);
-	if (!(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
-		ret = take(&segv);
-	if (ret == 0 && config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT) {
-		ret = take(&quit);
-		if (ret < 0 && !(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
-			let_go(&segv);
-	}
+	for (i = 0; i < NR_SIGNALS && ret == 0; i++)
+		if (is_wanted(signals[i], config))
+			ret = take(signals[i]);
+	if (ret < 0)
+		let_go_of(i - 1, config);
 	pthread_mutex_unlock(&lock);
 	return ret;
 }
@@ -214,10 +269,7 @@ int zs_signals_acquire(const struct zs_config *config)
 void zs_signals_release(const struct zs_config *config)
 {
 	pthread_mutex_lock(&lock);
-	if (!(config->flags & ZS_CONFIG_KEEP_SIGSEGV))
-		let_go(&segv);
-	if (config->flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
-		let_go(&quit);
+	let_go_of(NR_SIGNALS, config);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -250,6 +302,8 @@ static void choose_mask(struct zs_worker *worker, sigset_t *mask)
 	sigaddset(mask, SIGPIPE);
 	if (worker->runtime->config.flags & ZS_CONFIG_DUMP_ON_SIGQUIT)
 		sigdelset(mask, SIGQUIT);
+	if (worker->runtime->config.stall_report_ms > 0)
+		sigdelset(mask, ZS_STALL_SIGNAL);
 }
 
 /* A SIGPIPE that a write left behind, not to kill the caller later. */

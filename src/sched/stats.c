@@ -67,6 +67,8 @@ static void read_worker(const struct zs_worker *worker,
 		.ops_detached = get(&ops->detached),
 		.scopes_left_open = get(&tasks->left_open),
 		.tasks_peak = zs_slab_peak(&worker->tasks),
+		.stalls = get(&tasks->stalls),
+		.longest_stall_ns = get(&tasks->longest_stall_ns),
 	};
 	zs_stacks_read(worker, stats);
 	stats->tasks_parked = num_parked(worker, stats);
@@ -74,19 +76,24 @@ static void read_worker(const struct zs_worker *worker,
 		difference(stats->ops_submitted, stats->ops_completed);
 }
 
-/* Every field is a 64-bit counter. Of depths the greatest is told. */
+/* Every field is a 64-bit counter. Of depths and of stalls the greatest is
+ * told. */
 static void add(struct zs_worker_stats *sum, const struct zs_worker_stats *more)
 {
 	const uint64_t *from = (const uint64_t *)more;
 	uint64_t *to = (uint64_t *)sum;
 	uint64_t depth = sum->stack_depth_peak;
+	uint64_t longest_ns = sum->longest_stall_ns;
 	size_t i;
 
+	if (more->longest_stall_ns > longest_ns)
+		longest_ns = more->longest_stall_ns;
 	for (i = 0; i < sizeof(*sum) / sizeof(*to); i++)
 		to[i] += from[i];
 	if (depth < more->stack_depth_peak)
 		depth = more->stack_depth_peak;
 	sum->stack_depth_peak = depth;
+	sum->longest_stall_ns = longest_ns;
 }
 
 static int find_runtime(const struct zs_runtime **runtime)

@@ -205,8 +205,9 @@ void zs_task_wake_first(struct zs_task *task)
 {
 	struct zs_worker *worker = task->worker;
 
-	/* Who spawns and joins for ever would never let anybody else run. */
-	if (worker->budget < ZS_WORKER_BUDGET / 2) {
+	/* Who spawns and joins for ever would never let anybody else run, nor
+	 * would as many as a turn resumes whose children end elsewhere. */
+	if (worker->budget < ZS_WORKER_BUDGET / 2 || !worker->current) {
 		zs_task_wake(task);
 		return;
 	}
@@ -441,7 +442,7 @@ void zs_task_run_some(struct zs_worker *worker)
 	struct zs_task *next;
 
 	/* What a turn has left of its round goes before. */
-	if (!worker->round)
+	if (!worker->round && !worker->unstarted_first)
 		worker->round = zs_queue_take_all(&worker->ready);
 	do {
 		next = choose_runnable(worker);
@@ -451,6 +452,10 @@ void zs_task_run_some(struct zs_worker *worker)
 		if (worker->spent_stack)
 			put_spent_stack(worker);
 	} while (true);
+	/* The budget may have ended with the round each time, and nothing have
+	 * started ever since. */
+	worker->unstarted_first = worker->budget == 0 && !worker->round &&
+				  !worker->unstarted_first;
 	ZS_COUNT(worker->counters.switches, ZS_WORKER_BUDGET - worker->budget);
 	worker->budget = ZS_WORKER_BUDGET;
 }
@@ -488,6 +493,12 @@ void zs_task_relax(void)
 bool zs_task_has_shadow_stack(void)
 {
 	return zs_switch_shadow_stack() != 0;
+}
+
+void zs_task_interrupted_at(const void *context, uintptr_t *pc,
+			    uintptr_t *stack)
+{
+	zs_switch_interrupted_at(context, pc, stack);
 }
 
 ZS_PUBLIC struct zs_task *zs_self(void)

@@ -123,5 +123,9 @@ void zs_task_copy_name(struct zs_task *task, const char *name);
 void zs_task_relax(void);
 /* Does the processor check returns on a stack that we cannot switch? */
 bool zs_task_has_shadow_stack(void);
+/* In a signal handler, of its third argument: where the thread was, and its
+ * stack pointer. */
+void zs_task_interrupted_at(const void *context, uintptr_t *pc,
+			    uintptr_t *stack);
 
 #endif

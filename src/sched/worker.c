@@ -22,6 +22,7 @@
 #include "sched/fds.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
+#include "sched/stall.h"
 
 enum {
 	FIRST_DEQUE = 256,
@@ -314,6 +315,7 @@ int zs_worker_enter(struct zs_worker *worker)
 	zs_task_prepare_loop(worker);
 	worker->errno_place = &errno;
 	zs_worker_self = worker;
+	zs_stall_enter(worker);
 	return 0;
 leave_signals:
 	zs_signals_leave_thread(worker);
@@ -325,6 +327,7 @@ unpin:
 
 void zs_worker_leave(struct zs_worker *worker)
 {
+	zs_stall_leave(worker);
 	zs_wheel_drop(&worker->wheel);
 	zs_worker_self = NULL;
 	worker->leaves_requests = !worker->engine->ops->finish(worker->engine);

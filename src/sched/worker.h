@@ -29,7 +29,9 @@
 struct zs_runtime;
 struct zs_worker_stats;
 
-/* A turn resumes this many tasks, then the ring and the timers have a look. */
+/* A turn resumes this many tasks, then the ring and the timers have a look. On
+ * a ring each operation parks its task, so a task whose operations are always
+ * done at once has no way round it: there is no budget of operations. */
 #define ZS_WORKER_BUDGET 256
 
 /* What the io room's requests take, in bytes. */
@@ -57,8 +59,8 @@ enum zs_message_kind {
 	ZS_MESSAGE_FD_WAKE,	/* what its task waited for has happened */
 };
 
-/* Each counted by the worker's own thread, but for gifts; read by anyone,
- * relaxed: a count publishes nothing. */
+/* Each counted by the worker's own thread, but for what is marked; read by
+ * anyone, relaxed: a count publishes nothing. */
 struct zs_worker_counters {
 	_Atomic uint64_t spawned;
 	_Atomic uint64_t started;
@@ -76,6 +78,10 @@ struct zs_worker_counters {
 	_Atomic uint64_t left_open;
 	_Atomic uint64_t arrivals; /* how many there are */
 	_Atomic uint64_t gifts;	   /* likewise; by any worker */
+	/* By the stall detector's thread. */
+	_Atomic uint64_t stalls;
+	_Atomic uint64_t longest_stall_ns;
+	_Atomic uint64_t stalled_since_ns; /* 0: it is not, or not known to */
 };
 
 struct zs_worker {
@@ -89,6 +95,10 @@ struct zs_worker {
 	 * counters.switches at the turn's end. */
 	uint32_t budget;
 	bool alone; /* constant: the runtime has no other worker */
+	/* A turn that begins with no round left begins with them. */
+	bool unstarted_first;
+	/* Of those, an arrival is next. */
+	bool arrival_first;
 	/* No stack could be had: nothing starts until a task has ended, or
 	 * until starved_until_ns, for nobody tells when there is memory. */
 	bool is_starved;
