@@ -30,6 +30,11 @@ static void cancel_op(struct zs_task *task)
 	struct zs_engine *engine = task->worker->engine;
 	struct zs_op *op = op_of(task);
 
+	/* The op is done, but perhaps not the call, which looks here. */
+	if (op->state == ZS_OP_DONE) {
+		op->cancel_asked = true;
+		return;
+	}
 	if (!op->cancel_asked)
 		op->asked_ms = in_ms(zs_worker_now(task->worker));
 	engine->ops->cancel(engine, op);
@@ -112,9 +117,7 @@ static int fd_of_op(const void *object)
 {
 	const struct zs_op *op = object;
 
-	return op->state != ZS_OP_DONE && zs_op_types[op->code].names_fd ?
-		       op->fd :
-		       -1;
+	return zs_op_types[op->code].names_fd ? op->fd : -1;
 }
 
 const struct zs_wait_type zs_await_cancellable = {
@@ -158,6 +161,8 @@ static int await_as(struct zs_op *op, const struct zs_wait_type *type)
 	ret = zs_scope_error(task->scope);
 	if (ret < 0)
 		return ret;
+	if (zs_fds_is_losing(task))
+		return zs_explain_none(-ECANCELED);
 	if (claimed < 0)
 		return zs_explain_none(claimed);
 	zs_op_renew(op);

@@ -4,7 +4,8 @@
  *
  * Waiting is the kernel's business, but for two things where it is wrong: a
  * send that finds no room (send_later()) and a peer that has half closed
- * (poll_by_epoll()).
+ * (poll_by_epoll()). Such a call keeps its descriptor from the first operation
+ * to the last: its number may else be another file's by the next one.
  */
 #include "zsync/net.h"
 
@@ -36,6 +37,8 @@ union inet_address {
 	struct sockaddr_in6 v6;
 };
 
+/* Cancelled, it has no result, which the poll of a later file might be taken
+ * for. */
 static int await_poll(int fd, unsigned int events)
 {
 	struct zs_op op = {
@@ -43,8 +46,20 @@ static int await_poll(int fd, unsigned int events)
 		.fd = fd,
 		.flags = events,
 	};
+	int ret = zs_await(&op);
 
-	return zs_await(&op);
+	return ret >= 0 && op.cancel_asked ? zs_await_error(-ECANCELED) : ret;
+}
+
+/* The result of a call in several steps, of which @op was cancelled or the
+ * last. */
+static int end_steps(bool keeps, const struct zs_op *op, int ret)
+{
+	if (keeps)
+		zs_fds_let_go(zs_worker_task());
+	if (ret == -EAGAIN && op->cancel_asked)
+		return zs_await_error(-ECANCELED);
+	return ret;
 }
 
 /*
@@ -55,14 +70,17 @@ static int await_poll(int fd, unsigned int events)
 static int await_ready(struct zs_op *op, unsigned int events)
 {
 	int ret = zs_await(op);
+	bool keeps;
 
-	while (zs_unlikely(ret == -EAGAIN)) {
+	if (zs_likely(ret != -EAGAIN))
+		return ret;
+	keeps = zs_fds_keep(zs_worker_task(), op->fd);
+	while (ret == -EAGAIN && !op->cancel_asked) {
 		ret = zs_poll_fd(op->fd, events);
-		if (ret < 0)
-			return ret;
-		ret = zs_await(op);
+		if (ret >= 0)
+			ret = zs_await(op);
 	}
-	return ret;
+	return end_steps(keeps, op, ret);
 }
 
 ZS_PUBLIC int zs_socket(int domain, int type, int protocol)
@@ -157,21 +175,22 @@ ZS_PUBLIC int zs_shutdown(int fd, int how)
  */
 static ZS_NOINLINE int send_later(struct zs_op *op)
 {
-	int64_t pause_ns = PAUSE_LEAST_NS;
-	int ret = zs_poll_fd(op->fd, POLLOUT);
+	bool keeps = zs_fds_keep(zs_worker_task(), op->fd);
+	int64_t pause_ns = 0;
+	int ret = -EAGAIN;
 
-	if (ret >= 0)
-		ret = zs_await(op);
-	while (ret == -EAGAIN) {
-		ret = zs_sleep(pause_ns);
+	while (ret == -EAGAIN && !op->cancel_asked) {
+		ret = pause_ns > 0 ? zs_sleep(pause_ns) : 0;
 		if (ret == 0)
 			ret = zs_poll_fd(op->fd, POLLOUT);
 		if (ret >= 0)
 			ret = zs_await(op);
-		if (pause_ns < PAUSE_MOST_NS)
+		if (pause_ns == 0)
+			pause_ns = PAUSE_LEAST_NS;
+		else if (pause_ns < PAUSE_MOST_NS)
 			pause_ns *= 2;
 	}
-	return ret;
+	return end_steps(keeps, op, ret);
 }
 
 ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
@@ -271,6 +290,7 @@ static ZS_NOINLINE int poll_by_epoll(int fd, unsigned int events)
 {
 	struct epoll_event event = { .events = events };
 	int ret = 0, saved = errno, set = epoll_create1(EPOLL_CLOEXEC);
+	bool keeps = zs_fds_keep(zs_worker_task(), fd);
 
 	if (set < 0 || epoll_ctl(set, EPOLL_CTL_ADD, fd, &event) < 0)
 		ret = -errno;
@@ -282,6 +302,8 @@ static ZS_NOINLINE int poll_by_epoll(int fd, unsigned int events)
 	}
 	if (set >= 0)
 		zs_close(set);
+	if (keeps)
+		zs_fds_let_go(zs_worker_task());
 	errno = saved;
 	return ret > 0 ? (int)event.events : ret;
 }

@@ -97,12 +97,14 @@ void zs_fds_fini(struct zs_fds *fds)
 
 /* --- users --- */
 
-/* On the task's own worker. */
+/* On the task's own worker. Also if its operation is done and it has not gone
+ * on yet: it may be in the midst of its call. */
 static bool is_using(const struct zs_task *task, int fd)
 {
 	const struct zs_wait_type *wait = task->wait;
 
-	return wait && wait->fd && wait->fd(task->waits_on) == fd;
+	return task->kept_fd == fd + 1 || task->kept_fd == -(fd + 1) ||
+	       (wait && wait->fd && wait->fd(task->waits_on) == fd);
 }
 
 /* A task that ended, and one whose memory has been used again, is over: its
@@ -256,7 +258,11 @@ static void look_at(struct search *search, struct zs_task *task)
 	if (!is_using(task, search->fd))
 		return;
 	search->finds = true;
-	if (search->asks && task->wait->cancel)
+	if (!search->asks)
+		return;
+	if (task->kept_fd == search->fd + 1)
+		task->kept_fd = -task->kept_fd;
+	if (task->wait && task->wait->cancel)
 		task->wait->cancel(task);
 }
 

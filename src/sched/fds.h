@@ -61,6 +61,33 @@ static ZS_ALWAYS_INLINE bool zs_fds_is_user(const struct zs_worker *worker,
  * another task is about to close it; waits until one that does has closed. */
 int zs_fds_claim(struct zs_task *task, int fd);
 
+/*
+ * @task, which runs, is in a call on @fd that takes several operations, and has
+ * claimed @fd: so that a close finds it between two of them, too, or in one on
+ * another descriptor. The close ends its wait, if it is in one, and waits for
+ * zs_fds_let_go(); what the call would do next is refused by
+ * zs_fds_is_losing(). False if the task kept it before: then it is not to be
+ * let go of here.
+ */
+static inline bool zs_fds_keep(struct zs_task *task, int fd)
+{
+	if (task->kept_fd != 0)
+		return false;
+	task->kept_fd = fd + 1;
+	return true;
+}
+
+static inline void zs_fds_let_go(struct zs_task *task)
+{
+	task->kept_fd = 0;
+}
+
+/* Is what @task keeps about to be closed? */
+static inline bool zs_fds_is_losing(const struct zs_task *task)
+{
+	return task->kept_fd < 0;
+}
+
 /* @task, which runs, is about to close @fd: ends the operations that other
  * tasks have on it, with -ECANCELED or their results, and waits until they are
  * done. 0, or -EBADF if another task is about to close it. */
@@ -71,7 +98,8 @@ void zs_fds_end_close(struct zs_task *task, int fd);
 /* Messages, on the worker they were posted to. */
 void zs_fds_handle_close(struct zs_worker *worker, struct zs_fd_waiter *closer);
 void zs_fds_handle_wake(struct zs_fd_waiter *waiter);
-/* The worker's loop, when it has reaped and closers are waiting. */
+/* The worker's loop, when those that were ready have run and closers are
+ * waiting. */
 void zs_fds_look_again(struct zs_worker *worker);
 
 #endif

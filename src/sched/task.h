@@ -42,8 +42,8 @@ struct zs_wait_type {
 	/* For the dump, on any thread and while the task may go on: adds "recv
 	 * fd 7". */
 	void (*describe)(const void *object, struct zs_text *text);
-	/* The descriptor that is in use until the wait is over; -1 if it is
-	 * over. NULL: there never is one. */
+	/* The descriptor that is in use until the task goes on, -1 for none.
+	 * NULL: there never is one. */
 	int (*fd)(const void *object);
 };
 
@@ -85,6 +85,9 @@ struct zs_task {
 	struct zs_task *to_cancel; /* links those that a cancel has to visit */
 	struct zs_message message; /* that it has arrived, or to cancel it */
 	int64_t parked_ns;	   /* since when, at the resolution of turns */
+	/* Of a call in several steps: its descriptor plus 1; negated when that
+	 * is being closed. 0: there is none. See zs_fds_keep(). */
+	int32_t kept_fd;
 
 	_Alignas(16) unsigned char copy[ZS_SPAWN_COPY_MAX];
 };

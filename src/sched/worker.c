@@ -265,9 +265,10 @@ static void turn(struct zs_worker *worker)
 	    now_ns >= worker->starved_until_ns)
 		worker->is_starved = false;
 	zs_task_run_some(worker);
-	reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
+	/* Before it might sleep. */
 	if (zs_unlikely(worker->closers))
 		zs_fds_look_again(worker);
+	reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
 }
 
 void zs_worker_loop(struct zs_worker *worker)
