@@ -125,6 +125,31 @@ static int use_odd_deadlines(void *arg)
 }
 TEST_IN_TASK(past_is_now_and_the_far_future_does_not_come, use_odd_deadlines)
 
+/* On a worker that does not look around before it sleeps: how long it may is
+ * the distance to the deadline. Once it has nothing else to do it wakes after a
+ * second in any case. */
+static int sleep_until_long_ago(void *arg)
+{
+	const int64_t *deadline_ns = arg;
+	int64_t start_ns = zs_now();
+
+	assert_ok(zs_sleep_until(*deadline_ns));
+	ck_assert_int_lt(zs_now() - start_ns, 900 * ZS_MILLISECOND);
+	return 0;
+}
+
+START_TEST(sleep_until_long_ago_ends_at_once)
+{
+	static const int64_t long_ago[] = { 0, -1, INT64_MIN + 1, INT64_MIN };
+	struct zs_config config = test_config();
+
+	config.idle_spin_us = 0;
+	ck_assert_int_eq(run_task_with(&config, sleep_until_long_ago,
+				       (void *)(uintptr_t)&long_ago[_i]),
+			 0);
+}
+END_TEST
+
 /* Noise makes a timer late, never early: the best of them shows what the
  * runtime and the kernel can do. */
 static void note_lateness(struct zs_timer *timer, void *arg)
@@ -241,6 +266,7 @@ int main(void)
 	tcase_add_test(tests, million_timers_are_called_or_cancelled);
 	tcase_add_test(tests, late_worker_calls_all_in_order);
 	tcase_add_test(tests, past_is_now_and_the_far_future_does_not_come);
+	tcase_add_loop_test(tests, sleep_until_long_ago_ends_at_once, 0, 4);
 	tcase_add_test(tests,
 		       lone_timer_is_a_fifth_of_a_millisecond_late_at_most);
 	tcase_add_test(tests, cancel_says_whether_it_will_be_called);

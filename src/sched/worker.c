@@ -194,9 +194,10 @@ static int64_t time_to_wait(struct zs_worker *worker)
 	int64_t stacks_ns, gift_ns;
 
 	if (next_ns != INT64_MAX) {
-		wait_ns = next_ns - zs_clock_ns();
-		if (wait_ns < 0)
-			wait_ns = 0;
+		int64_t now_ns = zs_clock_ns();
+
+		/* A time long ago is further away than can be told. */
+		wait_ns = next_ns > now_ns ? next_ns - now_ns : 0;
 	}
 	if (worker->is_starved && wait_ns > ZS_STARVED_NS)
 		wait_ns = ZS_STARVED_NS;
