@@ -7,8 +7,11 @@
 #include <check.h>
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "descriptors.h"
@@ -214,6 +217,119 @@ START_TEST(close_ends_a_pause_between_two_tries)
 }
 END_TEST
 
+/* --- while a path operation waits for a kernel thread --- */
+
+/* More than the kernel starts threads for: no more than the queue is deep. */
+enum { DEPTH = 8, NUM_OPENS = DEPTH + 8 };
+
+static char directory[] = "/tmp/zs-close-XXXXXX";
+
+static char *path_in(const char *name)
+{
+	static char path[64];
+
+	snprintf(path, sizeof(path), "%s/%s", directory, name);
+	return path;
+}
+
+static int open_directory(const char *name)
+{
+	int fd = open(path_in(name), O_RDONLY | O_DIRECTORY);
+
+	ck_assert_int_ge(fd, 0);
+	return fd;
+}
+
+/* Two, of which the second has a file that the first one lacks. */
+static void make_directories(void)
+{
+	ck_assert_ptr_nonnull(mkdtemp(directory));
+	assert_ok(mkfifo(path_in("fifo"), 0600));
+	assert_ok(mkdir(path_in("first"), 0700));
+	assert_ok(mkdir(path_in("second"), 0700));
+	assert_ok(mkdir(path_in("second/it"), 0700));
+}
+
+static void remove_directories(void)
+{
+	assert_ok(rmdir(path_in("second/it")));
+	assert_ok(rmdir(path_in("second")));
+	assert_ok(rmdir(path_in("first")));
+	assert_ok(unlink(path_in("fifo")));
+	assert_ok(rmdir(directory));
+}
+
+/* Until somebody writes. */
+static int open_fifo(void *arg)
+{
+	int fd = zs_openat(AT_FDCWD, path_in("fifo"), O_RDONLY, 0);
+
+	(void)arg;
+	ck_assert_int_ge(fd, 0);
+	return zs_close(fd);
+}
+
+static int open_it(void *arg)
+{
+	(void)arg;
+	result = zs_openat(ends[0], "it", O_RDONLY, 0);
+	nr_ended++;
+	return 0;
+}
+
+static int stat_it(void *arg)
+{
+	struct statx status;
+
+	(void)arg;
+	result = zs_statx(ends[0], "it", 0, STATX_TYPE, &status);
+	nr_ended++;
+	return 0;
+}
+
+static int close_before_the_path_is_walked(void *arg)
+{
+	struct zs_nursery nursery;
+	int i, writer, other;
+
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	for (i = 0; i < NUM_OPENS; i++)
+		assert_ok(zs_nursery_spawn(nursery, open_fifo, NULL));
+	while (in_flight() < NUM_OPENS)
+		zs_yield();
+	assert_ok(zs_nursery_spawn(nursery, *(zs_task_fn **)arg, NULL));
+	while (in_flight() < NUM_OPENS + 1)
+		zs_yield();
+	assert_ok(zs_close(ends[0]));
+	other = open_directory("second");
+	ck_assert_int_eq(other, ends[0]);
+	writer = open(path_in("fifo"), O_RDWR);
+	ck_assert_int_ge(writer, 0);
+	assert_ok(zs_nursery_wait(nursery));
+	close(writer);
+	close(other);
+	return 0;
+}
+
+static zs_task_fn *const path_calls[] = { open_it, stat_it };
+
+START_TEST(path_is_looked_up_in_no_other_directory)
+{
+	struct zs_config config = test_config();
+	zs_task_fn *call = path_calls[_i];
+
+	config.queue_depth = DEPTH;
+	make_directories();
+	ends[0] = open_directory("first");
+	ck_assert_int_eq(run_task_with(&config, close_before_the_path_is_walked,
+				       &call),
+			 0);
+	ck_assert_int_eq(nr_ended, 1);
+	ck_assert_int_eq(result, -ECANCELED);
+	remove_directories();
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("close_steps");
@@ -224,6 +340,8 @@ int main(void)
 		tests, close_ends_a_wait_for_room_of_a_half_closed_peer, 0, 2);
 	tcase_add_test(tests, what_is_left_to_send_goes_to_no_other_file);
 	tcase_add_test(tests, close_ends_a_pause_between_two_tries);
+	tcase_add_loop_test(tests, path_is_looked_up_in_no_other_directory, 0,
+			    2);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);
 }

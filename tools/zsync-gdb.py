@@ -43,6 +43,7 @@ LAYOUTS = {
 FIRST_OBJECT = 64
 # ZS_OP_DONE of src/engine/op.h.
 OP_DONE = 2
+AT_FDCWD = -100
 
 
 # --- the process ---
@@ -136,7 +137,7 @@ def describe_op(task):
         return "operation %d" % int(op["code"])
     kind = types.value()[int(op["code"])]
     text = kind["name"].string()
-    if kind["names_fd"]:
+    if kind["names_fd"] and op["fd"] != AT_FDCWD:
         text += " fd %d" % int(op["fd"])
     return text + (", done" if int(op["state"]) == OP_DONE else "")
 

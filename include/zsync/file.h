@@ -27,7 +27,8 @@ int zs_openat(int dirfd, const char *path, int flags, mode_t mode);
 
 /*
  * Ends the calls that other tasks of the runtime, on any worker, have waiting
- * on @fd: each returns -ECANCELED, or its result if it got that far. Waits
+ * on @fd, be it as their dirfd: each returns -ECANCELED, or its result if it
+ * got that far. Waits
  * until the kernel is done with all of them, which for transfers of files can
  * take as long as these do, and then closes: so the number is not used again
  * before.

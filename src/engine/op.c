@@ -150,13 +150,13 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	[ZS_OP_WRITE] = { "write", ZS_OP_HELD, ZS_URING_OP_WRITE,
 		0, true, call_write },
 	[ZS_OP_OPENAT] = { "openat", ZS_OP_DETACHABLE, ZS_URING_OP_OPENAT,
-		ZS_URING_SQE_ASYNC, false, call_openat },
+		ZS_URING_SQE_ASYNC, true, call_openat },
 	[ZS_OP_CLOSE] = { "close", ZS_OP_HELD, ZS_URING_OP_CLOSE,
 		0, true, call_close },
 	[ZS_OP_FSYNC] = { "fsync", ZS_OP_HELD, ZS_URING_OP_FSYNC,
 		0, true, call_fsync },
 	[ZS_OP_STATX] = { "statx", ZS_OP_DETACHABLE, ZS_URING_OP_STATX,
-		0, false, call_statx },
+		0, true, call_statx },
 	[ZS_OP_SOCKET] = { "socket", ZS_OP_ABORTABLE, ZS_URING_OP_SOCKET,
 		0, false, call_socket },
 	[ZS_OP_BIND] = { "bind", ZS_OP_ABORTABLE, ZS_URING_OP_BIND,
@@ -221,7 +221,7 @@ void zs_op_describe(const struct zs_op *op, struct zs_text *text)
 		return;
 	}
 	zs_text_add(text, zs_op_types[code].name);
-	if (!zs_op_types[code].names_fd)
+	if (!zs_op_types[code].names_fd || op->fd == AT_FDCWD)
 		return;
 	zs_text_add(text, " fd ");
 	zs_text_add_number(text, op->fd);

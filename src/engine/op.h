@@ -108,7 +108,9 @@ struct zs_op_type {
 	/* The submission entry's opcode and flags. */
 	uint8_t sqe_opcode;
 	uint8_t sqe_flags;
-	/* Is the fd field a descriptor, worth a word in a dump? */
+	/* Is the fd field a descriptor, worth a word in a dump? If so the
+	 * kernel looks it up by its number, perhaps not before a thread of its
+	 * own gets round to it. */
 	bool names_fd;
 	/* The plain system call, on the worker's thread: for an operation that
 	 * this kernel's ring lacks, and for one that needs a kernel thread

@@ -132,6 +132,7 @@ static const struct zs_wait_type shielded_wait = {
 static const struct zs_wait_type detachable_wait = {
 	.cancel = cancel_detachable,
 	.describe = describe_op,
+	.fd = fd_of_op,
 };
 
 int zs_await_error(int result)
