@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 
 #include "descriptors.h"
+#include "mem/stack.h"
 #include "runtime.h"
+#include "sched/task.h"
 
 /* A fresh folder for each test, and its descriptor. */
 static char folder[] = "/tmp/zsync-test-XXXXXX";
@@ -345,6 +347,50 @@ START_TEST(open_of_a_fifo_waits_for_its_peer)
 }
 END_TEST
 
+/* --- where the operation is that a cancel leaves to itself --- */
+
+static struct zs_task *waiter;
+
+static int open_fifo(void *arg)
+{
+	(void)arg;
+	waiter = zs_self();
+	return zs_openat(directory, "fifo", O_RDONLY, 0);
+}
+
+static int stat_it(void *arg)
+{
+	struct statx status;
+
+	(void)arg;
+	waiter = zs_self();
+	return zs_statx(directory, "fifo", 0, 0, &status);
+}
+
+/* On the stack a later one could come to be at its address, and with its
+ * number, before the kernel has done with it. */
+static int look_at_what_is_waited_for(void *arg)
+{
+	const char *op = waiter->waits_on;
+
+	(void)arg;
+	ck_assert_ptr_nonnull(waiter->wait);
+	ck_assert_ptr_nonnull(waiter->wait->cancel);
+	ck_assert(op < waiter->stack->base || op >= waiter->stack->top);
+	return -ECANCELED;
+}
+
+static zs_task_fn *const path_calls[] = { open_fifo, stat_it };
+
+START_TEST(path_operation_is_not_on_its_tasks_stack)
+{
+	ck_assert_int_eq(mkfifoat(directory, "fifo", 0600), 0);
+	ck_assert_int_eq(run_siblings(path_calls[_i],
+				      look_at_what_is_waited_for, NULL),
+			 -ECANCELED);
+}
+END_TEST
+
 /* Under the limit no assertion may be made: Check itself writes to a file. */
 static int write_to_full(void *arg)
 {
@@ -445,6 +491,8 @@ static Suite *file_suite(void)
 	tcase_add_test(tests, sockets_are_read_and_written_like_pipes);
 	tcase_add_test(tests, eventfd_is_waited_for);
 	tcase_add_test(tests, open_of_a_fifo_waits_for_its_peer);
+	tcase_add_loop_test(tests, path_operation_is_not_on_its_tasks_stack, 0,
+			    2);
 	tcase_add_test(tests, what_does_not_fit_is_told_after_what_fits);
 	tcase_add_test(tests, a_pipe_without_reader_is_told);
 	tcase_add_test(tests, errno_stays_the_tasks_own);

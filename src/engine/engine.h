@@ -49,9 +49,10 @@ struct zs_engine_ops {
 	 * list of done ones, with whatever the kernel made of it. Does nothing
 	 * to one that is done or was asked before. */
 	void (*cancel)(struct zs_engine *engine, struct zs_op *op);
-	/* The same, and gives @op up: its memory is the caller's again, and
-	 * @detached is the engine's until it has been released. False: it
-	 * cannot be had now; only cancel() can help. */
+	/* The same, and gives @op up, and @detached is the engine's until it
+	 * has been released; until then no other op may be at @op's address,
+	 * whose completion might be taken for its. False: it cannot be had
+	 * now; only cancel() can help. */
 	bool (*detach)(struct zs_engine *engine, struct zs_op *op,
 		       struct zs_detached *detached);
 	/* Hands what was submitted to the kernel, without waiting. */

@@ -23,6 +23,12 @@ static struct zs_op *op_of(const struct zs_task *task)
 	return (struct zs_op *)(uintptr_t)task->waits_on;
 }
 
+static void note_asked(const struct zs_task *task, struct zs_op *op)
+{
+	if (!op->cancel_asked)
+		op->asked_ms = in_ms(zs_worker_now(task->worker));
+}
+
 /* The op's memory is the kernel's until its final completion, so that a cancel
  * only asks; the task is woken by the completion, whatever came first. */
 static void cancel_op(struct zs_task *task)
@@ -35,8 +41,7 @@ static void cancel_op(struct zs_task *task)
 		op->cancel_asked = true;
 		return;
 	}
-	if (!op->cancel_asked)
-		op->asked_ms = in_ms(zs_worker_now(task->worker));
+	note_asked(task, op);
 	engine->ops->cancel(engine, op);
 }
 
@@ -71,30 +76,19 @@ static void release(struct zs_detached *detached, int result)
 /* Where it cannot be given up, it can only be asked to end. */
 static void cancel_detachable(struct zs_task *task)
 {
-	struct zs_worker *worker = task->worker;
-	struct zs_detachable *detachable =
-		zs_container_of(op_of(task), struct zs_detachable, op);
-	struct zs_op *op = &detachable->op;
-	struct zs_request *request = detachable->request;
+	struct zs_engine *engine = task->worker->engine;
+	struct zs_op *op = op_of(task);
+	struct zs_request *request = zs_container_of(op, struct zs_request, op);
 
 	if (op->state == ZS_OP_DONE)
 		return;
-	if (!request)
-		request = zs_request_get(worker);
-	if (request) {
-		request->opens = detachable->opens;
-		request->detached.release = release;
-	}
-	if (!request || !worker->engine->ops->detach(worker->engine, op,
-						     &request->detached)) {
-		if (request && !detachable->request)
-			zs_request_put(request);
+	note_asked(task, op);
+	request->detached.release = release;
+	if (!engine->ops->detach(engine, op, &request->detached)) {
 		cancel_op(task);
 		return;
 	}
-	detachable->is_detached = true;
-	op->result = -ECANCELED;
-	op->state = ZS_OP_DONE;
+	request->waiter->is_detached = true;
 	zs_task_wake(task);
 }
 
@@ -144,10 +138,9 @@ int zs_await_error(int result)
 	return zs_explain_none(result);
 }
 
-static int await_as(struct zs_op *op, const struct zs_wait_type *type)
+/* May the running task begin @op? */
+static ZS_ALWAYS_INLINE int begin(struct zs_task *task, const struct zs_op *op)
 {
-	struct zs_worker *worker = zs_worker_self;
-	struct zs_task *task = worker ? worker->current : NULL;
 	int claimed = 0;
 	int ret;
 
@@ -164,22 +157,57 @@ static int await_as(struct zs_op *op, const struct zs_wait_type *type)
 		return ret;
 	if (zs_fds_is_losing(task))
 		return zs_explain_none(-ECANCELED);
-	if (claimed < 0)
-		return zs_explain_none(claimed);
-	zs_op_renew(op);
-	ret = zs_await_submit(worker, op, op, type);
-	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
+	return zs_likely(claimed == 0) ? 0 : zs_explain_none(claimed);
 }
 
 int zs_await(struct zs_op *op)
 {
-	return await_as(op, &zs_await_cancellable);
+	struct zs_worker *worker = zs_worker_self;
+	int ret = begin(zs_worker_task(), op);
+
+	if (zs_unlikely(ret < 0))
+		return ret;
+	zs_op_renew(op);
+	ret = zs_await_submit(worker, op, op, &zs_await_cancellable);
+	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
+}
+
+/* When it has been detached, the request is none any more. */
+static int await_request(struct zs_detachable *detachable,
+			 struct zs_request *request)
+{
+	struct zs_worker *worker = zs_worker_self;
+	struct zs_op *op = &request->op;
+	int ret;
+
+	*op = detachable->op;
+	request->waiter = detachable;
+	request->opens = detachable->opens;
+	op->link.item = worker->current;
+	zs_op_renew(op);
+	zs_engine_submit(worker->engine, op, op);
+	zs_task_park(&detachable_wait, op);
+	ret = detachable->is_detached ? -ECANCELED : op->result;
+	return ret >= 0 ? ret : zs_await_error(ret);
 }
 
 int zs_await_detachable(struct zs_detachable *detachable)
 {
+	struct zs_request *request = detachable->request;
+	int ret = begin(zs_worker_task(), &detachable->op);
+
 	detachable->is_detached = false;
-	return await_as(&detachable->op, &detachable_wait);
+	if (ret < 0)
+		return ret;
+	if (!request)
+		request = zs_request_get(zs_worker_self);
+	/* Without memory it cannot be given up. */
+	if (!request)
+		return zs_await(&detachable->op);
+	ret = await_request(detachable, request);
+	if (!detachable->request && !detachable->is_detached)
+		zs_request_put(request);
+	return ret;
 }
 
 int zs_await_shielded(struct zs_op *op)

@@ -19,11 +19,18 @@
 #include "sched/task.h"
 #include "sched/worker.h"
 
-/* What a detached operation leaves to the runtime, from its worker's slab. */
+struct zs_detachable;
+
+/* What a detached operation leaves to the runtime, from its worker's slab. The
+ * op itself is here, and not on its task's stack, because what the kernel knows
+ * it by is made of its address: no later op may be there before the kernel has
+ * done with this one. */
 struct zs_request {
 	struct zs_detached detached;
 	struct zs_slab *slab;
-	bool opens; /* its result is a descriptor */
+	struct zs_detachable *waiter; /* on its task's stack */
+	bool opens;		      /* its result is a descriptor */
+	struct zs_op op;
 	struct statx status;
 };
 static_assert(sizeof(struct zs_request) <= ZS_REQUEST_SIZE,
@@ -43,8 +50,8 @@ int zs_await(struct zs_op *op);
 /* An op that its task need not see to its end. */
 struct zs_detachable {
 	struct zs_op op;
-	/* Memory of the runtime's that the op names, to be released with it;
-	 * NULL: there is none. */
+	/* The caller's, for other memory that the op names, to be released with
+	 * it; NULL: there is none. */
 	struct zs_request *request;
 	bool opens;	  /* its result is a descriptor */
 	bool is_detached; /* afterwards: it was given up, with its request */
