@@ -7,7 +7,8 @@
  * takes the claims before it closes: so an operation that the kernel has been
  * given by then is found. One that comes later finds that the descriptor is
  * about to be closed, and is refused; or that it is being closed, and waits:
- * its number may have been given to another file already.
+ * its number may have been given to another file already, which is then in use
+ * by the call that waits.
  *
  * Whether a task of another worker is done with a descriptor is that worker's
  * to say; it is asked by a message.
@@ -164,6 +165,21 @@ static void await_close(struct zs_task *task, int fd)
 		zs_task_park(&close_wait, &waiter);
 }
 
+/* For a call that begins: the number may be that of its file already, and have
+ * been given to a third one when it goes on. False: its file is being closed.
+ */
+static bool await_claimable(struct zs_task *task, int fd)
+{
+	bool keeps = zs_fds_keep(task, fd);
+	bool is_losing;
+
+	await_close(task, fd);
+	is_losing = zs_fds_is_losing(task);
+	if (keeps)
+		zs_fds_let_go(task);
+	return !is_losing;
+}
+
 /* Those of @fd are moved to *found. Under the lock. */
 static void take_waiters(struct zs_fds *fds, int fd,
 			 struct zs_fd_waiter **found)
@@ -232,7 +248,8 @@ int zs_fds_claim(struct zs_task *task, int fd)
 		if (user == ENDING)
 			return -EBADF;
 		if (user == CLOSING) {
-			await_close(task, fd);
+			if (!await_claimable(task, fd))
+				return -EBADF;
 			continue;
 		}
 		user = claim_place(&fds->users[1][fd], task, fd);
@@ -418,12 +435,14 @@ void zs_fds_end_close(struct zs_task *task, int fd)
 	if ((uint32_t)fd >= fds->size)
 		return;
 	pthread_mutex_lock(&fds->lock);
-	/* release: who claims it then comes after this close. The second place
-	 * first: who finds the first one free may go on to it. */
-	atomic_store_explicit(&fds->users[1][fd], NULL, memory_order_release);
-	atomic_store_explicit(&fds->users[0][fd], NULL, memory_order_release);
 	if (fds->waiters)
 		take_waiters(fds, fd, &waiter);
+	/* release: who claims it then comes after this close. The second place
+	 * first: who finds the first one free may go on to it. The waiters are
+	 * users from now on, before they have claimed it. */
+	atomic_store_explicit(&fds->users[1][fd], waiter ? MANY : NULL,
+			      memory_order_release);
+	atomic_store_explicit(&fds->users[0][fd], NULL, memory_order_release);
 	pthread_mutex_unlock(&fds->lock);
 	while (waiter) {
 		/* It is not ours any more once it has been woken. */
