@@ -61,9 +61,10 @@ int zs_sleep_until(int64_t deadline_ns);
  * Who may call. A timer belongs to the worker on which it was started: to the
  * task that started it (a task that has started stays on its worker), to others
  * of the same worker, such as those of a pinned nursery, and to functions that
- * timers of this worker call. From another worker the answer is -EXDEV and
- * nothing has happened. Once it is unarmed any worker may start it again; the
- * tasks have to have agreed on that, as on any other memory.
+ * timers of this worker call. From another worker a reset or a cancel is
+ * -EXDEV, a start of an armed one -EBUSY, and nothing has happened. Once it is
+ * unarmed any worker may start it again; the tasks have to have agreed on that,
+ * as on any other memory.
  *
  * The function runs on its worker's thread between two tasks, on the thread's
  * stack and not inside a task: a call that might park returns -EPERM there. It
