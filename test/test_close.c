@@ -435,6 +435,53 @@ START_TEST(calls_and_closes_may_meet_at_any_instant)
 }
 END_TEST
 
+/* Waits for a close that is under way, and is cancelled meanwhile; when it goes
+ * on, the number is another socket's, which nobody sends to. All in one turn of
+ * the worker: the kernel closes after it. */
+static int close_and_reuse(void *arg)
+{
+	int *fds = arg;
+
+	ck_assert_int_eq(zs_close(fds[0]), 0);
+	ck_assert_int_eq(dup2(ends[0], fds[0]), fds[0]);
+	return 0;
+}
+
+static int receive_cancelled(void *arg)
+{
+	int *fds = arg;
+	char byte;
+
+	note((int)zs_recv(fds[0], &byte, 1, 0));
+	return 0;
+}
+
+static int cancel_during_close(void *arg)
+{
+	struct zs_nursery closing = open_nursery(), calling = open_nursery();
+	int fds[2];
+
+	(void)arg;
+	make_unix_pair(SOCK_STREAM, fds);
+	assert_ok(zs_nursery_spawn(closing, close_and_reuse, fds));
+	assert_ok(zs_nursery_spawn(calling, receive_cancelled, fds));
+	zs_yield();
+	assert_ok(zs_nursery_cancel(calling));
+	ck_assert_int_eq(zs_nursery_wait(calling), -ECANCELED);
+	assert_ok(zs_nursery_wait(closing));
+	close(fds[0]);
+	close(fds[1]);
+	return 0;
+}
+
+START_TEST(cancel_reaches_a_call_that_waits_for_a_close)
+{
+	prepare_socket();
+	ck_assert_int_eq(run_task(cancel_during_close, NULL), 0);
+	expect_results(1, -ECANCELED);
+}
+END_TEST
+
 /* --- bad numbers --- */
 
 static int close_bad_ones(void *arg)
@@ -475,6 +522,7 @@ int main(void)
 	tcase_add_test(tests, close_ends_the_call_of_a_task_elsewhere);
 	tcase_add_loop_test(tests, calls_and_closes_may_meet_at_any_instant, 1,
 			    4);
+	tcase_add_test(tests, cancel_reaches_a_call_that_waits_for_a_close);
 	tcase_add_test(tests, numbers_that_are_none_are_ebadf);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);
