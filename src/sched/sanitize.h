@@ -196,9 +196,10 @@ static inline bool zs_sanitize_stack_is_known(const struct zs_stack *stack)
 }
 
 /* Before @stack is unmapped, from another stack. One that was never created
- * does no harm. */
+ * does no harm. What is mapped there next is not poisoned. */
 static inline void zs_sanitize_stack_destroy(struct zs_stack *stack)
 {
+	zs_asan_unpoison(stack);
 	if (stack->fiber)
 		zs_tsan_destroy(stack->fiber);
 	if (stack->valgrind_id)
