@@ -134,14 +134,20 @@ static struct zs_nursery open_nursery(void)
 
 /* --- on one worker --- */
 
+/* The rest are NULL. */
+struct callers {
+	zs_task_fn *call[MANY + 1];
+};
+
 static int close_beside(void *arg)
 {
-	zs_task_fn **calls_of = arg;
+	struct callers *callers = arg;
 	struct zs_nursery nursery = open_nursery();
 	uint32_t number;
 
-	for (number = 0; calls_of[number]; number++)
-		assert_ok(zs_nursery_spawn(nursery, calls_of[number], NULL));
+	for (number = 0; callers->call[number]; number++)
+		assert_ok(
+			zs_nursery_spawn(nursery, callers->call[number], NULL));
 	await_in_flight(number);
 	ck_assert_int_eq(zs_close(ends[0]), 0);
 	ck_assert(!is_open(ends[0]));
@@ -151,33 +157,33 @@ static int close_beside(void *arg)
 
 START_TEST(close_ends_the_call_of_another_task)
 {
-	zs_task_fn *call[] = { calls[_i].call, NULL };
+	struct callers one = { { calls[_i].call } };
 
 	calls[_i].prepare();
-	ck_assert_int_eq(run_task(close_beside, call), 0);
+	ck_assert_int_eq(run_task(close_beside, &one), 0);
 	expect_results(1, -ECANCELED);
 }
 END_TEST
 
 START_TEST(close_ends_a_reader_and_a_writer)
 {
-	zs_task_fn *both[] = { receive, send_into_full, NULL };
+	struct callers both = { { receive, send_into_full } };
 
 	prepare_full_socket();
-	ck_assert_int_eq(run_task(close_beside, both), 0);
+	ck_assert_int_eq(run_task(close_beside, &both), 0);
 	expect_results(2, -ECANCELED);
 }
 END_TEST
 
 START_TEST(close_ends_many)
 {
-	zs_task_fn *many[MANY + 1] = { NULL };
+	struct callers many = { { NULL } };
 	int i;
 
 	for (i = 0; i < MANY; i++)
-		many[i] = i % 2 ? receive : poll_for_input;
+		many.call[i] = i % 2 ? receive : poll_for_input;
 	prepare_socket();
-	ck_assert_int_eq(run_task(close_beside, many), 0);
+	ck_assert_int_eq(run_task(close_beside, &many), 0);
 	expect_results(MANY, -ECANCELED);
 }
 END_TEST

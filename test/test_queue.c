@@ -50,7 +50,7 @@ END_TEST
 
 START_TEST(remove_of_the_only_one_empties_it)
 {
-	struct zs_link link;
+	struct zs_link link = { 0 };
 	struct zs_queue queue;
 
 	zs_queue_init(&queue);
