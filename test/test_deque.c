@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
+#include "base/clock.h"
 #include "base/deque.h"
 
 enum {
@@ -211,11 +212,16 @@ START_TEST(each_item_is_taken_exactly_once)
 }
 END_TEST
 
+#define DUELS_OVER UINT32_MAX
+/* Where others have the CPUs, each round waits for a turn of both threads. */
+#define DUELS_MOST_NS INT64_C(10000000000)
+
 struct duel {
 	struct zs_deque deque;
 	/* Two to fight for in each round. */
 	struct item items[2];
-	/* Written by the owner: rounds opened; by the thief: rounds done. */
+	/* Written by the owner: rounds opened, or DUELS_OVER; by the thief:
+	 * rounds done. */
 	_Atomic uint32_t opened, done;
 };
 
@@ -231,17 +237,24 @@ static void *duel_thief(void *arg)
 {
 	struct duel *duel = arg;
 
-	for (uint32_t round = 1; round <= NUM_DUELS; round++) {
-		/* acquire: its partner is the release in the owner. */
-		while (atomic_load_explicit(&duel->opened,
-					    memory_order_acquire) < round)
+	uint32_t opened;
+
+	for (uint32_t round = 1;; round++) {
+		/* acquire, both: their partner is the release in the owner. */
+		opened = atomic_load_explicit(&duel->opened,
+					      memory_order_acquire);
+		while (opened < round) {
 			sched_yield();
+			opened = atomic_load_explicit(&duel->opened,
+						      memory_order_acquire);
+		}
+		if (opened == DUELS_OVER)
+			return NULL;
 		take(zs_deque_steal(&duel->deque));
 		take(zs_deque_steal(&duel->deque));
 		/* release: publishes what was taken. */
 		atomic_store_explicit(&duel->done, round, memory_order_release);
 	}
-	return NULL;
 }
 
 static void duel_round(struct duel *duel, uint32_t round)
@@ -273,14 +286,18 @@ static void duel_round(struct duel *duel, uint32_t round)
 START_TEST(items_go_to_owner_or_thief_never_both)
 {
 	struct duel *duel = aligned_alloc(ZS_CACHE_LINE, sizeof(*duel));
+	int64_t end_ns = zs_clock_ns() + DUELS_MOST_NS;
 	pthread_t thief;
 
 	ck_assert_int_eq(zs_deque_init(&duel->deque, 2, false), 0);
 	atomic_init(&duel->opened, 0);
 	atomic_init(&duel->done, 0);
 	ck_assert_int_eq(pthread_create(&thief, NULL, duel_thief, duel), 0);
-	for (uint32_t round = 1; round <= NUM_DUELS; round++)
+	for (uint32_t round = 1; round <= NUM_DUELS && zs_clock_ns() < end_ns;
+	     round++)
 		duel_round(duel, round);
+	/* relaxed: nothing is published. */
+	atomic_store_explicit(&duel->opened, DUELS_OVER, memory_order_relaxed);
 	pthread_join(thief, NULL);
 	zs_deque_fini(&duel->deque);
 	free(duel);
