@@ -225,6 +225,7 @@ START_TEST(trimmed_stacks_are_used_before_new_ones)
 	if (pool.cache)
 		ck_assert_ptr_eq(zs_stack_get(&pool), stacks[0]);
 	for (int i = 2; i >= (int)pool.cache; i--) {
+		ck_assert_ptr_nonnull(stacks[i]);
 		ck_assert_ptr_eq(zs_stack_get(&pool), stacks[i]);
 		ck_assert(faults(stacks[i]->base - 8));
 		ck_assert(!faults(stacks[i]->base));
