@@ -108,8 +108,17 @@ static bool is_using(const struct zs_task *task, int fd)
 	       (wait && wait->fd && wait->fd(task->waits_on) == fd);
 }
 
-/* A task that ended, and one whose memory has been used again, is over: its
- * claim, which was acquired, comes after its start. */
+/*
+ * A task that ended, and one whose memory has been used again, is over: its
+ * claim, which was acquired, comes after its start.
+ *
+ * Not so where it made none because an earlier task of the same memory had left
+ * the place to it (its number was closed behind our back). Then its start is
+ * stored and the place loaded, here the place is loaded and the state, and only
+ * a full barrier on both sides would let one see the other. x86 has them, in
+ * the lock of zs_scope_link() and in the exchanges of a close; on aarch64 such
+ * a task may be taken for one that is over, and its call not be ended.
+ */
 static ZS_RACY bool is_over(const struct zs_task *user,
 			    const struct zs_worker *worker, int fd)
 {

@@ -27,7 +27,9 @@ struct zs_fds {
 	uint32_t size; /* descriptors beyond are not watched */
 	_Atomic(struct zs_task *) *users[2];
 	size_t mapped;
-	pthread_mutex_t lock; /* of what follows, and of the ends of closes */
+	/* Of what follows, and of the ends of closes: written by each, and so
+	 * apart from what others only read. */
+	ZS_CACHE_ALIGNED pthread_mutex_t lock;
 	struct zs_fd_waiter *waiters;
 };
 
