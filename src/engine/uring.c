@@ -164,6 +164,13 @@ static void uring_submit(struct zs_engine *engine, struct zs_op *op)
 		submit_later(uring, op);
 }
 
+/* False: there is no room, nor does the kernel make any. */
+static bool ask_to_end(struct zs_uring *uring, const struct zs_op *op)
+{
+	return queue_cancel(uring, op->user_data) ||
+	       (hand_over(uring) && queue_cancel(uring, op->user_data));
+}
+
 /* One whose completion waits to be reaped is cancelled like any other: the
  * kernel finds nothing by its user_data, now or later. */
 static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
@@ -181,9 +188,7 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 		return;
 	}
 	ZS_ASSERT(op->state == ZS_OP_IN_FLIGHT);
-	if (queue_cancel(uring, op->user_data))
-		return;
-	if (hand_over(uring) && queue_cancel(uring, op->user_data))
+	if (ask_to_end(uring, op))
 		return;
 	ZS_COUNT(engine->counters.deferred, 1);
 	op->cancel_waiting = true;
@@ -201,8 +206,7 @@ static bool uring_detach(struct zs_engine *engine, struct zs_op *op,
 	    (op->code == ZS_OP_STATX &&
 	     !uring->kernel->ops[ZS_URING_OP_SEND_ZC]))
 		return false;
-	if (!op->cancel_asked && !queue_cancel(uring, op->user_data) &&
-	    !(hand_over(uring) && queue_cancel(uring, op->user_data)))
+	if (!op->cancel_asked && !ask_to_end(uring, op))
 		return false;
 	op->cancel_asked = true;
 	while (zs_ring_pending(&uring->ring))

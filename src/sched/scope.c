@@ -437,13 +437,8 @@ static void report_left_open(const struct zs_task *task,
 	struct zs_text text;
 
 	zs_text_init(&text);
-	zs_text_add(&text, "zsync: task ");
-	zs_text_add_number(&text, (int64_t)task->id);
-	if (task->name[0]) {
-		zs_text_add(&text, " \"");
-		zs_text_add(&text, task->name);
-		zs_text_add(&text, "\"");
-	}
+	zs_text_add(&text, "zsync: ");
+	zs_task_describe(task, &text);
 	zs_text_add(&text, " returned with a ");
 	zs_text_add(&text, scope->is_nursery ? "nursery" : "cancel token");
 	zs_text_add(&text, " open; it is cancelled and closed now: call ");

@@ -52,13 +52,8 @@ static void report_overflow(const struct zs_task *task)
 	struct zs_text text;
 
 	zs_text_init(&text);
-	zs_text_add(&text, "zsync: stack overflow: task ");
-	zs_text_add_number(&text, (int64_t)task->id);
-	if (task->name[0]) {
-		zs_text_add(&text, " \"");
-		zs_text_add(&text, task->name);
-		zs_text_add(&text, "\"");
-	}
+	zs_text_add(&text, "zsync: stack overflow: ");
+	zs_task_describe(task, &text);
 	zs_text_add(&text, " has used up its ");
 	zs_stacks_add_knob(&text, task);
 	zs_text_write(&text, STDERR_FILENO);

@@ -201,13 +201,8 @@ void zs_stacks_check(const struct zs_task *task)
 	if (zs_likely(zs_stack_canary_lives(task->stack)))
 		return;
 	zs_text_init(&text);
-	zs_text_add(&text, "zsync: stack overflow, seen at the end: task ");
-	zs_text_add_number(&text, (int64_t)task->id);
-	if (task->name[0]) {
-		zs_text_add(&text, " \"");
-		zs_text_add(&text, task->name);
-		zs_text_add(&text, "\"");
-	}
+	zs_text_add(&text, "zsync: stack overflow, seen at the end: ");
+	zs_task_describe(task, &text);
 	zs_text_add(&text, " has used up its unguarded ");
 	zs_stacks_add_knob(&text, task);
 	zs_text_write(&text, STDERR_FILENO);

@@ -93,6 +93,19 @@ struct zs_task {
 };
 static_assert(sizeof(struct zs_task) <= 256, "four cache lines");
 
+/* Async-signal-safe. Adds "task 7", and its name if it has one. */
+static inline void zs_task_describe(const struct zs_task *task,
+				    struct zs_text *text)
+{
+	zs_text_add(text, "task ");
+	zs_text_add_number(text, (int64_t)task->id);
+	if (!task->name[0])
+		return;
+	zs_text_add(text, " \"");
+	zs_text_add(text, task->name);
+	zs_text_add(text, "\"");
+}
+
 /* The running task waits until somebody wakes it. The caller has made sure that
  * somebody will. errno is kept. */
 void zs_task_park(const struct zs_wait_type *type, const void *waits_on);
