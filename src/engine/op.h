@@ -37,7 +37,6 @@ enum zs_op_code {
 	ZS_OP_RECV,
 	ZS_OP_SENDMSG,
 	ZS_OP_RECVMSG,
-	ZS_OP_CANCEL,
 	ZS_NUM_OPS
 };
 
@@ -70,7 +69,11 @@ struct zs_op {
 	 * than earlier ones, so that a late completion or cancel cannot pass
 	 * for this op's. */
 	uint64_t user_data;
-	int32_t result; /* >= 0 or a negative errno */
+	union {
+		int32_t result; /* >= 0 or a negative errno */
+		/* Until it is submitted: where a splice or tee reads. */
+		int32_t fd_in;
+	};
 	/* Since when, in milliseconds: zs_await()'s, with cancel_asked. */
 	uint32_t asked_ms;
 };
@@ -101,6 +104,44 @@ enum zs_op_class {
 	ZS_OP_HELD,
 };
 
+/* How an operation is carried out where there is no ring, or where the ring
+ * lacks it. */
+enum zs_op_way {
+	/* By its call, on the worker's thread: it does not wait. */
+	ZS_WAY_AT_ONCE,
+	/* By its attempt, on the worker's thread, whenever the descriptor is
+	 * ready. Where that is no use, as WAITING; for a file, which is always
+	 * ready, as OFFLOADED. */
+	ZS_WAY_WHEN_READY,
+	/* By its call, on a thread of the pool: it waits for a device. */
+	ZS_WAY_OFFLOADED,
+	/* By its call, on a thread of its own while that lasts: it waits for
+	 * somebody, perhaps for ever. Such threads can be interrupted. */
+	ZS_WAY_WAITING,
+};
+
+/* What an attempt answers besides results; no errno is so large. */
+enum {
+	/* It would have to wait. */
+	ZS_OP_NOT_YET = -5000,
+	/* Only a call can tell, which may have to wait though the descriptor
+	 * is ready. */
+	ZS_OP_NO_ATTEMPT = -5001,
+	/* Only a call can tell, and readiness says nothing. */
+	ZS_OP_NEEDS_THREAD = -5002,
+	ZS_ERRNO_MAX = 4095, /* the kernel's own limit */
+};
+
+/* Which arguments are paths: an operation that is given up before its end
+ * needs copies. */
+enum {
+	ZS_OP_PATH_ADDRESS = 1 << 0,
+	ZS_OP_PATH_OFFSET = 1 << 1,
+};
+
+/* An opcode that no ring has, for an operation without one. */
+enum { ZS_OP_NO_OPCODE = 255 };
+
 /* One row of the table: one operation. A model is a column. */
 struct zs_op_type {
 	const char *name;
@@ -112,21 +153,39 @@ struct zs_op_type {
 	 * kernel looks it up by its number, perhaps not before a thread of its
 	 * own gets round to it. */
 	bool names_fd;
-	/* The plain system call, on the worker's thread: for an operation that
-	 * this kernel's ring lacks, and for one that needs a kernel thread
-	 * where none can be started. Better slow than refused; but -EAGAIN
-	 * where it might wait without end. Result >= 0 or a negative errno;
-	 * errno may change. NULL: green_threads needs the ring's form. */
+	uint8_t paths; /* ZS_OP_PATH_... bits */
+	enum zs_op_way way;
+	/* WHEN_READY: the poll(2) events to wait for; 0: those in its flags. */
+	uint16_t events;
+	/* The plain system call, which may wait. Result >= 0 or a negative
+	 * errno; errno may change. On any thread. */
 	int (*call)(const struct zs_op *op);
+	/* The same without waiting for anybody: a result, or one of the
+	 * answers above. May take note of its progress in the op, whose
+	 * result is 0 before the first attempt. WHEN_READY: on the worker's
+	 * thread, so it must not wait for a device either. OFFLOADED: on a
+	 * thread of the pool, before the call, and NOT_YET makes it WAITING;
+	 * NULL: the call waits for nobody. */
+	int (*attempt)(struct zs_op *op);
 };
 
 extern const struct zs_op_type zs_op_types[ZS_NUM_OPS];
 
-/* Worker's thread. As a plain system call, if there is one; else the result is
- * @otherwise. errno is kept. */
-int zs_op_call_plainly(const struct zs_op *op, int otherwise);
+/* The result of an op whose attempts had taken note of progress, and whose last
+ * call returned @ret. */
+static inline int zs_op_sum_up(const struct zs_op *op, int ret)
+{
+	if (op->result > 0)
+		return ret > 0 ? op->result + ret : op->result;
+	return ret;
+}
+
+/* As a plain system call on the worker's thread, where a ring has no such
+ * operation or no thread for it: better slow than refused, but -EAGAIN where
+ * somebody would have to be waited for. errno is kept. */
+int zs_op_call_plainly(struct zs_op *op);
 /* What a task should see of the negative @result that came from the ring. */
-int zs_op_mend_result(const struct zs_op *op, int result);
+int zs_op_mend_result(struct zs_op *op, int result);
 
 /* Async-signal-safe, and safe on an op that is being overwritten: adds
  * "recv fd 7". */

@@ -146,7 +146,7 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 {
 	if (uring->starts[op->code].room == 0) {
-		finish_early(uring, op, zs_op_call_plainly(op, -EOPNOTSUPP));
+		finish_early(uring, op, zs_op_call_plainly(op));
 		return;
 	}
 	if (hand_over(uring) && zs_uring_queue(uring, op, op))

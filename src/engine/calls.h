@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The plain system calls behind the table of operations: what op.c lists, and
+ * nobody else calls. See struct zs_op_type for what each kind may do.
+ */
+#ifndef ZS_ENGINE_CALLS_H
+#define ZS_ENGINE_CALLS_H
+
+#include <errno.h>
+#include <stdint.h>
+
+#include "engine/op.h"
+
+static inline int zs_result_of(long ret)
+{
+	return ret < 0 ? -errno : (int)ret;
+}
+
+static inline void *zs_memory_at(uint64_t address)
+{
+	return (void *)(uintptr_t)address;
+}
+
+/* calls_file.c */
+int zs_call_read(const struct zs_op *op);
+int zs_attempt_read(struct zs_op *op);
+int zs_call_write(const struct zs_op *op);
+int zs_attempt_write(struct zs_op *op);
+int zs_call_openat(const struct zs_op *op);
+int zs_attempt_openat(struct zs_op *op);
+int zs_call_close(const struct zs_op *op);
+int zs_call_fsync(const struct zs_op *op);
+int zs_call_statx(const struct zs_op *op);
+
+/* calls_net.c */
+int zs_call_nop(const struct zs_op *op);
+int zs_call_poll(const struct zs_op *op);
+int zs_attempt_poll(struct zs_op *op);
+int zs_call_socket(const struct zs_op *op);
+int zs_call_bind(const struct zs_op *op);
+int zs_call_listen(const struct zs_op *op);
+int zs_call_accept(const struct zs_op *op);
+int zs_attempt_accept(struct zs_op *op);
+int zs_call_connect(const struct zs_op *op);
+int zs_attempt_connect(struct zs_op *op);
+int zs_call_shutdown(const struct zs_op *op);
+int zs_call_send(const struct zs_op *op);
+int zs_attempt_send(struct zs_op *op);
+int zs_call_recv(const struct zs_op *op);
+int zs_attempt_recv(struct zs_op *op);
+int zs_call_sendmsg(const struct zs_op *op);
+int zs_attempt_sendmsg(struct zs_op *op);
+int zs_call_recvmsg(const struct zs_op *op);
+int zs_attempt_recvmsg(struct zs_op *op);
+
+#endif
