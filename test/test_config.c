@@ -23,9 +23,12 @@ static const struct {
 	{ "ZSYNC_IDLE_SPIN_US", "70" },
 	{ "ZSYNC_STACK_CACHE", "0" },
 	{ "ZSYNC_STALL_REPORT_MS", "90" },
+	{ "ZSYNC_MAIN_STACK_SIZE", "1M" },
+	{ "ZSYNC_OFFLOAD_THREADS", "17" },
 	{ "ZSYNC_PIN_WORKERS", "1" },
 	{ "ZSYNC_DUMP_ON_SIGQUIT", "0" },
 	{ "ZSYNC_KEEP_SIGSEGV", "1" },
+	{ "ZSYNC_UNGUARDED_STACKS", "1" },
 };
 
 /* Who runs the tests may have set some. */
@@ -39,11 +42,14 @@ static void assert_same(const struct zs_config *one,
 			const struct zs_config *other)
 {
 	ck_assert_uint_eq(one->size, other->size);
+	ck_assert_uint_eq(one->preset, other->preset);
 	ck_assert_int_eq(one->execution_model, other->execution_model);
 	ck_assert_uint_eq(one->num_workers, other->num_workers);
 	ck_assert_uint_eq(one->queue_depth, other->queue_depth);
 	ck_assert_uint_eq(one->green_thread_stack_size,
 			  other->green_thread_stack_size);
+	ck_assert_uint_eq(one->main_stack_size, other->main_stack_size);
+	ck_assert_uint_eq(one->offload_threads, other->offload_threads);
 	ck_assert_uint_eq(one->max_green_threads, other->max_green_threads);
 	ck_assert_uint_eq(one->idle_spin_us, other->idle_spin_us);
 	ck_assert_uint_eq(one->stack_cache, other->stack_cache);
@@ -85,6 +91,7 @@ START_TEST(presets_differ_as_documented)
 	for (size_t i = 0; i < NR_ELEMENTS(rows); i++) {
 		const struct zs_config expected = {
 			.size = sizeof(expected),
+			.preset = (uint32_t)i,
 			.execution_model = ZS_MODEL_AUTO,
 			.num_workers = rows[i].num_workers,
 			.queue_depth = rows[i].queue_depth,
@@ -140,6 +147,8 @@ START_TEST(limits_themselves_are_valid)
 	config.idle_spin_us = ZS_IDLE_SPIN_MAX_US;
 	config.stack_cache = ZS_GREEN_THREADS_MAX;
 	config.stall_report_ms = ZS_STALL_REPORT_MAX_MS;
+	config.main_stack_size = ZS_STACK_SIZE_MAX;
+	config.offload_threads = ZS_OFFLOAD_THREADS_MAX;
 	ck_assert_int_eq(zs_config_validate(&config), 0);
 }
 END_TEST
@@ -153,6 +162,9 @@ START_TEST(first_field_beyond_its_limits_is_named)
 	assert_refused(&config, "zs_config.flags is 0x19, of which 0x10 is "
 				"unknown: set ZS_CONFIG_... bits only, 0x0 to "
 				"0xf");
+	config.offload_threads = ZS_OFFLOAD_THREADS_MAX + 1;
+	assert_refused(&config, "zs_config.offload_threads is 2049: set 0 to "
+				"2048 (0 is twice the CPUs, at least 4)");
 	config.stall_report_ms = ZS_STALL_REPORT_MAX_MS + 1;
 	assert_refused(&config, "zs_config.stall_report_ms is 3600001: set 0 "
 				"to 3600000 (0 looks for no stalls, 100 finds "
@@ -167,6 +179,10 @@ START_TEST(first_field_beyond_its_limits_is_named)
 	config.max_green_threads = 0;
 	assert_refused(&config, "zs_config.max_green_threads is 0: set 1 to "
 				"4194304 (1048576 is the default)");
+	config.main_stack_size = 1;
+	assert_refused(&config, "zs_config.main_stack_size is 1: set 16384 to "
+				"1073741824 bytes (0 is as much as "
+				"green_thread_stack_size)");
 	config.green_thread_stack_size = SIZE_MAX;
 	assert_refused(&config, "zs_config.green_thread_stack_size is "
 				"18446744073709551615: set 16384 to 1073741824 "
@@ -181,6 +197,10 @@ START_TEST(first_field_beyond_its_limits_is_named)
 	assert_refused(&config, "zs_config.execution_model is 4: set "
 				"ZS_MODEL_AUTO, ZS_MODEL_GREEN_THREADS, "
 				"ZS_MODEL_THREAD_POOL or ZS_MODEL_BLOCKING");
+	config.preset = 5;
+	assert_refused(&config, "zs_config.preset is 5: start from a preset "
+				"such as zs_config_default() and leave it as "
+				"it is, 0 to 4");
 }
 END_TEST
 
@@ -222,7 +242,10 @@ START_TEST(variables_override_every_field)
 		.idle_spin_us = 70,
 		.stack_cache = 0,
 		.stall_report_ms = 90,
-		.flags = ZS_CONFIG_PIN_WORKERS | ZS_CONFIG_KEEP_SIGSEGV,
+		.main_stack_size = 1 << 20,
+		.offload_threads = 17,
+		.flags = ZS_CONFIG_PIN_WORKERS | ZS_CONFIG_KEEP_SIGSEGV |
+			 ZS_CONFIG_UNGUARDED_STACKS,
 	};
 
 	config.flags = ZS_CONFIG_DUMP_ON_SIGQUIT;
@@ -293,9 +316,13 @@ static const struct {
 	{ "ZSYNC_STACK_CACHE", "out of range", { "4194305" } },
 	{ "ZSYNC_STALL_REPORT_MS", "out of range", { "3600001" } },
 	{ "ZSYNC_STALL_REPORT_MS", "no number", { "1s", "off", "-1" } },
+	{ "ZSYNC_MAIN_STACK_SIZE", "out of range", { "1", "15K", "2G" } },
+	{ "ZSYNC_OFFLOAD_THREADS", "out of range", { "2049" } },
+	{ "ZSYNC_OFFLOAD_THREADS", "no number", { "auto", "1K" } },
 	{ "ZSYNC_PIN_WORKERS", "neither 0 nor 1", { "yes", "2", "-1" } },
 	{ "ZSYNC_DUMP_ON_SIGQUIT", "neither 0 nor 1", { "01" } },
 	{ "ZSYNC_KEEP_SIGSEGV", "neither 0 nor 1", { "on" } },
+	{ "ZSYNC_UNGUARDED_STACKS", "neither 0 nor 1", { "true" } },
 };
 /* clang-format on */
 

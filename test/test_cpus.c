@@ -96,14 +96,18 @@ END_TEST
 
 START_TEST(workers_are_limited_by_mask_quota_and_maximum)
 {
-	struct zs_cpus cpus = { .count = 1500 };
-	uint32_t quota = zs_cpus_quota("");
+	struct zs_cpus cpus;
 
-	ck_assert_uint_ge(quota, 1);
-	ck_assert_uint_eq(zs_cpus_allowed(&cpus),
-			  quota < ZS_WORKERS_MAX ? quota : ZS_WORKERS_MAX);
+	ck_assert_int_eq(zs_cpus_init(&cpus), 0);
+	ck_assert_uint_eq(cpus.quota, zs_cpus_quota(""));
+	ck_assert_uint_ge(cpus.quota, 1);
+	cpus.count = 1500;
+	cpus.quota = ZS_CPUS_NO_QUOTA;
+	ck_assert_uint_eq(zs_cpus_allowed(&cpus), ZS_WORKERS_MAX);
+	cpus.quota = 3;
+	ck_assert_uint_eq(zs_cpus_allowed(&cpus), 3);
 	cpus.count = 2;
-	ck_assert_uint_eq(zs_cpus_allowed(&cpus), quota < 2 ? quota : 2);
+	ck_assert_uint_eq(zs_cpus_allowed(&cpus), 2);
 }
 END_TEST
 

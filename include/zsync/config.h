@@ -25,6 +25,15 @@ enum zs_execution_model {
 	ZS_MODEL_BLOCKING,
 };
 
+/* What a configuration starts from; see zs_config_default() and the others. */
+enum zs_config_preset {
+	ZS_PRESET_DEFAULT,
+	ZS_PRESET_OPTIMAL,
+	ZS_PRESET_FOR_SERVER,
+	ZS_PRESET_FOR_CLI,
+	ZS_PRESET_FOR_EMBEDDED,
+};
+
 /* Bits of zs_config.flags. */
 enum {
 	/* Worker N runs on the Nth CPU of the affinity mask only, counted round
@@ -51,6 +60,7 @@ enum {
 #define ZS_GREEN_THREADS_MAX 4194304u
 #define ZS_IDLE_SPIN_MAX_US 10000u
 #define ZS_STALL_REPORT_MAX_MS 3600000u
+#define ZS_OFFLOAD_THREADS_MAX 2048u
 
 /* zs_config.idle_spin_us: 20 with more than one CPU allowed, 0 with one. */
 #define ZS_IDLE_SPIN_AUTO UINT32_MAX
@@ -60,6 +70,9 @@ struct zs_config {
 	 * newer than the program tell which fields the program knows. Any other
 	 * size than its own is -EINVAL in this version. */
 	size_t size;
+	/* enum zs_config_preset, set by the preset: what zs_config_print()
+	 * compares the other fields with. Nothing else depends on it. */
+	uint32_t preset;
 	enum zs_execution_model execution_model;
 	/* Threads that run tasks; 0 = as many as the affinity mask and the
 	 * cgroup's CPU quota, rounded up, allow. At most ZS_WORKERS_MAX. The
@@ -109,13 +122,20 @@ struct zs_config {
 	 * backtrace. Where SIGURG is blocked there is none.
 	 */
 	uint32_t stall_report_ms;
+	/* thread_pool: how many threads at most carry out what can only block,
+	 * such as the reading of files; 0 = twice as many as the CPUs that
+	 * num_workers 0 would count, but at least 4. At most
+	 * ZS_OFFLOAD_THREADS_MAX. They are made when they are needed and end
+	 * after ten idle seconds. */
+	uint32_t offload_threads;
 	/* ZS_CONFIG_... bits. */
 	uint32_t flags;
 };
 
 /*
  * Presets. Any thread. All are ZS_MODEL_AUTO with ZS_IDLE_SPIN_AUTO, at most
- * 1,048,576 tasks, no flags and no look for stalls; they differ in:
+ * 1,048,576 tasks, offload_threads by the CPUs, no flags and no look for
+ * stalls; they differ in:
  *
  *                       workers       queue_depth  stack size  stack_cache
  *   default, optimal    all allowed           256      64 KiB          256
@@ -123,7 +143,9 @@ struct zs_config {
  *   for_cli             1                     256      64 KiB          256
  *   for_embedded        1                      64      16 KiB            8
  *
- * This version has no blocking model yet, so for_cli is auto with one worker.
+ * The counters behind zs_stats() are on in all of them; nothing switches them
+ * off. This version has no blocking model yet, so for_cli is auto with one
+ * worker.
  */
 struct zs_config zs_config_default(void);
 struct zs_config zs_config_optimal(void);
@@ -141,9 +163,10 @@ int zs_config_validate(const struct zs_config *config);
  * (auto, green_threads, thread_pool, blocking), ZSYNC_WORKERS,
  * ZSYNC_QUEUE_DEPTH, ZSYNC_GREEN_THREAD_STACK_SIZE, ZSYNC_MAIN_STACK_SIZE,
  * ZSYNC_MAX_GREEN_THREADS, ZSYNC_IDLE_SPIN_US (a number or "auto"),
- * ZSYNC_STACK_CACHE, ZSYNC_STALL_REPORT_MS and, as 0 or 1, ZSYNC_PIN_WORKERS,
- * ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV, ZSYNC_UNGUARDED_STACKS. Sizes take
- * a suffix K, M or G, in either case. An empty variable counts as not set.
+ * ZSYNC_STACK_CACHE, ZSYNC_STALL_REPORT_MS, ZSYNC_OFFLOAD_THREADS and, as 0 or
+ * 1, ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV,
+ * ZSYNC_UNGUARDED_STACKS. Sizes take a suffix K, M or G, in either case. An
+ * empty variable counts as not set.
  * zs_run() and zs_runtime_create() call it by themselves, on a copy.
  * -EINVAL for a value that makes no sense or is out of range, for NULL and for
  * a config that no preset made; *config is then unchanged and zs_explain()
@@ -151,6 +174,26 @@ int zs_config_validate(const struct zs_config *config);
  * overrides are not checked: that is zs_config_validate()'s.
  */
 int zs_config_from_env(struct zs_config *config);
+
+/*
+ * Any thread; in a task it takes 32 KiB of stack. Writes to @fd, a line a
+ * setting, what zs_runtime_create(config) on this thread would go by, and where
+ * each value comes from:
+ *
+ *	default, preset NAME	the preset's; "default" if it is also that of
+ *				zs_config_default()
+ *	program			the program has changed it
+ *	environment VARIABLE	that is set
+ *	machine: ...		derived here, with the reason; what it was
+ *				asked to be, and by whom, follows
+ *
+ * NULL: zs_config_default(). 0; the errors of zs_config_validate() and
+ * zs_config_from_env(), and nothing is written; or the negative errno of the
+ * first write that failed. What a runtime's start alone can tell (the model
+ * that auto takes, the queue_depth that is granted, rounded sizes),
+ * zs_runtime_config_print() shows.
+ */
+int zs_config_print(const struct zs_config *config, int fd);
 
 /* Any thread. "auto", "green_threads", "thread_pool", "blocking". The name of
  * a number that is no model is "unknown". The parser returns -EINVAL for any

@@ -94,6 +94,13 @@ struct zs_runtime_info {
 int zs_runtime_info(const struct zs_runtime *runtime,
 		    struct zs_runtime_info *info);
 
+/* Any thread; a NULL runtime is the calling task's (-EPERM outside one). Writes
+ * the configuration that is in force to @fd, each value with where it came from
+ * as zs_config_print() does, once the model, the kernel and the rounding of
+ * sizes have had their say. 0, or the negative errno of the first write that
+ * failed. */
+int zs_runtime_config_print(const struct zs_runtime *runtime, int fd);
+
 #ifdef __cplusplus
 }
 #endif

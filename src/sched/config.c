@@ -6,8 +6,9 @@
  * One table says all there is to say about the fields that hold a number, so
  * that the check, the environment and their texts cannot disagree.
  */
-#include "zsync/config.h"
+#include "sched/config.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -22,24 +23,14 @@
 enum {
 	SHOWN_MAX = 40, /* bytes of a variable's value that a text repeats */
 	SHOWN_SIZE = SHOWN_MAX + sizeof("..."),
-};
-
-/* A field that holds a number, and the variable that overrides it. */
-struct knob {
-	const char *field;
-	const char *variable;
-	const char *advice;
-	size_t offset;
-	bool is_size;  /* size_t with a suffix; else uint32_t */
-	bool has_auto; /* ZS_IDLE_SPIN_AUTO, "auto" */
-	bool has_zero; /* which is below min, and means another field's value */
-	uint64_t min;
-	uint64_t max;
+	/* With a CPU to spare; it halves a lone round trip (measured). */
+	IDLE_SPIN_US = 20,
+	OFFLOAD_THREADS_LEAST = 4,
 };
 
 #define FIELD(name) .field = #name, .offset = offsetof(struct zs_config, name)
 
-static const struct knob knobs[] = {
+const struct zs_knob zs_knobs[ZS_NUM_KNOBS] = {
 	{ FIELD(num_workers), .variable = "ZSYNC_WORKERS",
 	  .advice = "0 takes as many as the CPUs allow",
 	  .max = ZS_WORKERS_MAX },
@@ -66,16 +57,19 @@ static const struct knob knobs[] = {
 	{ FIELD(stall_report_ms), .variable = "ZSYNC_STALL_REPORT_MS",
 	  .advice = "0 looks for no stalls, 100 finds what clients notice",
 	  .max = ZS_STALL_REPORT_MAX_MS },
+	{ FIELD(offload_threads), .variable = "ZSYNC_OFFLOAD_THREADS",
+	  .advice = "0 is twice the CPUs, at least 4",
+	  .max = ZS_OFFLOAD_THREADS_MAX },
 };
+static_assert(NR_ELEMENTS(zs_knobs) == ZS_NUM_KNOBS, "");
 
-static const struct {
-	const char *variable;
-	uint32_t bit;
-} switches[] = {
-	{ "ZSYNC_PIN_WORKERS", ZS_CONFIG_PIN_WORKERS },
-	{ "ZSYNC_DUMP_ON_SIGQUIT", ZS_CONFIG_DUMP_ON_SIGQUIT },
-	{ "ZSYNC_KEEP_SIGSEGV", ZS_CONFIG_KEEP_SIGSEGV },
-	{ "ZSYNC_UNGUARDED_STACKS", ZS_CONFIG_UNGUARDED_STACKS },
+const struct zs_switch zs_switches[ZS_NUM_SWITCHES] = {
+	{ "pin_workers", "ZSYNC_PIN_WORKERS", ZS_CONFIG_PIN_WORKERS },
+	{ "dump_on_sigquit", "ZSYNC_DUMP_ON_SIGQUIT",
+	  ZS_CONFIG_DUMP_ON_SIGQUIT },
+	{ "keep_sigsegv", "ZSYNC_KEEP_SIGSEGV", ZS_CONFIG_KEEP_SIGSEGV },
+	{ "unguarded_stacks", "ZSYNC_UNGUARDED_STACKS",
+	  ZS_CONFIG_UNGUARDED_STACKS },
 };
 
 static const uint32_t known_flags =
@@ -91,8 +85,8 @@ static const char *const model_names[] = {
 
 /* --- the check --- */
 
-static uint64_t get_field(const struct zs_config *config,
-			  const struct knob *knob)
+uint64_t zs_config_get(const struct zs_config *config,
+		       const struct zs_knob *knob)
 {
 	const void *field = (const char *)config + knob->offset;
 
@@ -100,7 +94,7 @@ static uint64_t get_field(const struct zs_config *config,
 			       *(const uint32_t *)field;
 }
 
-static void set_field(struct zs_config *config, const struct knob *knob,
+static void set_field(struct zs_config *config, const struct zs_knob *knob,
 		      uint64_t value)
 {
 	void *field = (char *)config + knob->offset;
@@ -111,7 +105,7 @@ static void set_field(struct zs_config *config, const struct knob *knob,
 		*(uint32_t *)field = (uint32_t)value;
 }
 
-static bool in_range(const struct knob *knob, uint64_t value)
+static bool in_range(const struct zs_knob *knob, uint64_t value)
 {
 	return (value >= knob->min && value <= knob->max) ||
 	       (knob->has_zero && value == 0);
@@ -151,9 +145,10 @@ static int check_model(enum zs_execution_model model)
 		(int)model);
 }
 
-static int check_knob(const struct zs_config *config, const struct knob *knob)
+static int check_knob(const struct zs_config *config,
+		      const struct zs_knob *knob)
 {
-	uint64_t value = get_field(config, knob);
+	uint64_t value = zs_config_get(config, knob);
 
 	if (in_range(knob, value) ||
 	    (knob->has_auto && value == ZS_IDLE_SPIN_AUTO))
@@ -165,6 +160,17 @@ static int check_knob(const struct zs_config *config, const struct knob *knob)
 			     (unsigned long long)knob->min,
 			     (unsigned long long)knob->max,
 			     knob->is_size ? " bytes" : "", knob->advice);
+}
+
+static int check_preset(uint32_t preset)
+{
+	if (preset <= ZS_PRESET_FOR_EMBEDDED)
+		return 0;
+	return zs_explain_as(-EINVAL,
+			     "zs_config.preset is %u: start from a preset such "
+			     "as zs_config_default() and leave it as it is, 0 "
+			     "to %u",
+			     preset, ZS_PRESET_FOR_EMBEDDED);
 }
 
 static int check_flags(uint32_t flags)
@@ -242,7 +248,7 @@ static bool parse_number(const char *text, bool has_suffix, uint64_t *value)
 	return true;
 }
 
-static int refuse_number(const struct knob *knob, const char *text,
+static int refuse_number(const struct zs_knob *knob, const char *text,
 			 const char *why)
 {
 	char shown[SHOWN_SIZE];
@@ -258,7 +264,9 @@ static int refuse_number(const struct knob *knob, const char *text,
 			     knob->advice);
 }
 
-static int override_number(struct zs_config *config, const struct knob *knob)
+/* Each: 1 if the variable is set, 0 if not, or -EINVAL. */
+
+static int override_number(struct zs_config *config, const struct zs_knob *knob)
 {
 	const char *text = get_variable(knob->variable);
 	uint64_t value;
@@ -267,80 +275,127 @@ static int override_number(struct zs_config *config, const struct knob *knob)
 		return 0;
 	if (knob->has_auto && strcmp(text, "auto") == 0) {
 		set_field(config, knob, ZS_IDLE_SPIN_AUTO);
-		return 0;
+		return 1;
 	}
 	if (!parse_number(text, knob->is_size, &value))
 		return refuse_number(knob, text, "which is no number");
 	if (!in_range(knob, value))
 		return refuse_number(knob, text, "which is out of range");
 	set_field(config, knob, value);
-	return 0;
+	return 1;
 }
 
 static int override_model(struct zs_config *config)
 {
-	static const char variable[] = "ZSYNC_EXECUTION_MODEL";
-	const char *name = get_variable(variable);
+	const char *name = get_variable(ZS_MODEL_VARIABLE);
 	char shown[SHOWN_SIZE];
 
-	if (!name ||
-	    zs_execution_model_parse(name, &config->execution_model) == 0)
+	if (!name)
 		return 0;
+	if (zs_execution_model_parse(name, &config->execution_model) == 0)
+		return 1;
 	show_value(name, shown);
 	return zs_explain_as(-EINVAL,
 			     "%s is \"%s\", which is no model: set auto, "
 			     "green_threads, thread_pool or blocking, or unset "
 			     "it",
-			     variable, shown);
+			     ZS_MODEL_VARIABLE, shown);
 }
 
-static int override_flag(struct zs_config *config, const char *variable,
-			 uint32_t bit)
+static int override_flag(struct zs_config *config, const struct zs_switch *flag)
 {
-	const char *text = get_variable(variable);
+	const char *text = get_variable(flag->variable);
 	char shown[SHOWN_SIZE];
 
 	if (!text)
 		return 0;
 	if (strcmp(text, "1") == 0) {
-		config->flags |= bit;
-		return 0;
+		config->flags |= flag->bit;
+		return 1;
 	}
 	if (strcmp(text, "0") == 0) {
-		config->flags &= ~bit;
-		return 0;
+		config->flags &= ~flag->bit;
+		return 1;
 	}
 	show_value(text, shown);
 	return zs_explain_as(-EINVAL,
 			     "%s is \"%s\", which is neither 0 nor 1: set 1 "
 			     "for on, 0 for off, or unset it",
-			     variable, shown);
+			     flag->variable, shown);
 }
 
-/* Stops at the first variable that is wrong. */
-static int override_all(struct zs_config *config)
+/* Stops at the first variable that is wrong. Else *overridden are the settings
+ * that have a variable. */
+static int override_all(struct zs_config *config, uint32_t *overridden)
 {
 	int ret = override_model(config);
 
-	for (size_t i = 0; ret == 0 && i < NR_ELEMENTS(knobs); i++)
-		ret = override_number(config, &knobs[i]);
-	for (size_t i = 0; ret == 0 && i < NR_ELEMENTS(switches); i++)
-		ret = override_flag(config, switches[i].variable,
-				    switches[i].bit);
-	return ret;
+	*overridden = ret > 0 ? ZS_SETTING_MODEL : 0;
+	for (int i = 0; ret >= 0 && i < ZS_NUM_KNOBS; i++) {
+		ret = override_number(config, &zs_knobs[i]);
+		if (ret > 0)
+			*overridden |= ZS_SETTING_KNOB(i);
+	}
+	for (int i = 0; ret >= 0 && i < ZS_NUM_SWITCHES; i++) {
+		ret = override_flag(config, &zs_switches[i]);
+		if (ret > 0)
+			*overridden |= ZS_SETTING_SWITCH(i);
+	}
+	return ret < 0 ? ret : 0;
+}
+
+/* --- what the runtime asks for --- */
+
+struct zs_config zs_config_of_preset(uint32_t preset)
+{
+	switch (preset) {
+	case ZS_PRESET_OPTIMAL:
+		return zs_config_optimal();
+	case ZS_PRESET_FOR_SERVER:
+		return zs_config_for_server();
+	case ZS_PRESET_FOR_CLI:
+		return zs_config_for_cli();
+	case ZS_PRESET_FOR_EMBEDDED:
+		return zs_config_for_embedded();
+	default:
+		return zs_config_default();
+	}
+}
+
+int zs_config_take(struct zs_config_origin *origin,
+		   const struct zs_config *config)
+{
+	int ret;
+
+	origin->asked = config ? *config : zs_config_default();
+	ret = zs_config_validate(&origin->asked);
+	if (ret < 0)
+		return ret;
+	return override_all(&origin->asked, &origin->overridden);
+}
+
+static_assert(ZS_OFFLOAD_THREADS_MAX >= 2 * ZS_WORKERS_MAX, "");
+
+void zs_config_complete(struct zs_config *config, uint32_t num_cpus)
+{
+	if (config->num_workers == 0)
+		config->num_workers = num_cpus;
+	if (config->idle_spin_us == ZS_IDLE_SPIN_AUTO)
+		config->idle_spin_us = num_cpus > 1 ? IDLE_SPIN_US : 0;
+	if (config->offload_threads == 0 &&
+	    num_cpus * 2 > OFFLOAD_THREADS_LEAST)
+		config->offload_threads = num_cpus * 2;
+	if (config->offload_threads == 0)
+		config->offload_threads = OFFLOAD_THREADS_LEAST;
 }
 
 /* --- what programs call --- */
 
 ZS_PUBLIC struct zs_config zs_config_default(void)
 {
-	return zs_config_optimal();
-}
-
-ZS_PUBLIC struct zs_config zs_config_optimal(void)
-{
 	return (struct zs_config){
 		.size = sizeof(struct zs_config),
+		.preset = ZS_PRESET_DEFAULT,
 		.execution_model = ZS_MODEL_AUTO,
 		.num_workers = 0,
 		.queue_depth = 256,
@@ -349,14 +404,24 @@ ZS_PUBLIC struct zs_config zs_config_optimal(void)
 		.idle_spin_us = ZS_IDLE_SPIN_AUTO,
 		.stack_cache = 256,
 		.stall_report_ms = 0,
+		.offload_threads = 0,
 		.flags = 0,
 	};
 }
 
+ZS_PUBLIC struct zs_config zs_config_optimal(void)
+{
+	struct zs_config config = zs_config_default();
+
+	config.preset = ZS_PRESET_OPTIMAL;
+	return config;
+}
+
 ZS_PUBLIC struct zs_config zs_config_for_server(void)
 {
-	struct zs_config config = zs_config_optimal();
+	struct zs_config config = zs_config_default();
 
+	config.preset = ZS_PRESET_FOR_SERVER;
 	config.queue_depth = 1024;
 	config.stack_cache = 1024;
 	return config;
@@ -364,16 +429,18 @@ ZS_PUBLIC struct zs_config zs_config_for_server(void)
 
 ZS_PUBLIC struct zs_config zs_config_for_cli(void)
 {
-	struct zs_config config = zs_config_optimal();
+	struct zs_config config = zs_config_default();
 
+	config.preset = ZS_PRESET_FOR_CLI;
 	config.num_workers = 1;
 	return config;
 }
 
 ZS_PUBLIC struct zs_config zs_config_for_embedded(void)
 {
-	struct zs_config config = zs_config_optimal();
+	struct zs_config config = zs_config_default();
 
+	config.preset = ZS_PRESET_FOR_EMBEDDED;
 	config.num_workers = 1;
 	config.queue_depth = 64;
 	config.green_thread_stack_size = (size_t)16 << 10;
@@ -387,21 +454,24 @@ ZS_PUBLIC int zs_config_validate(const struct zs_config *config)
 
 	if (ret < 0)
 		return ret;
-	ret = check_model(config->execution_model);
-	for (size_t i = 0; ret == 0 && i < NR_ELEMENTS(knobs); i++)
-		ret = check_knob(config, &knobs[i]);
+	ret = check_preset(config->preset);
+	if (ret == 0)
+		ret = check_model(config->execution_model);
+	for (size_t i = 0; ret == 0 && i < ZS_NUM_KNOBS; i++)
+		ret = check_knob(config, &zs_knobs[i]);
 	return ret < 0 ? ret : check_flags(config->flags);
 }
 
 ZS_PUBLIC int zs_config_from_env(struct zs_config *config)
 {
 	struct zs_config overridden;
+	uint32_t settings;
 	int ret = check_size(config);
 
 	if (ret < 0)
 		return ret;
 	overridden = *config;
-	ret = override_all(&overridden);
+	ret = override_all(&overridden, &settings);
 	if (ret == 0)
 		*config = overridden;
 	return ret;

@@ -304,13 +304,14 @@ int zs_cpus_init(struct zs_cpus *cpus)
 	if (sched_getaffinity(0, sizeof(cpus->mask), cpus->mask) < 0)
 		ret = -errno;
 	cpus->count = (uint32_t)CPU_COUNT_S(sizeof(cpus->mask), cpus->mask);
+	cpus->quota = zs_cpus_quota("");
 	errno = saved_errno;
 	return ret;
 }
 
 uint32_t zs_cpus_allowed(const struct zs_cpus *cpus)
 {
-	uint32_t allowed = lower(cpus->count, zs_cpus_quota(""));
+	uint32_t allowed = lower(cpus->count, cpus->quota);
 
 	return allowed == 0 ? 1 : lower(allowed, ZS_WORKERS_MAX);
 }

@@ -13,13 +13,10 @@
 
 #include "base/assert.h"
 #include "base/explain.h"
-#include "sched/cpus.h"
 #include "sched/spawn.h"
 #include "sched/stall.h"
 
 enum {
-	/* With a CPU to spare; it halves a lone round trip (measured). */
-	IDLE_SPIN_US = 20,
 	CREDIT_STEP_MOST = 1024,
 	CREDIT_SHARE = 64, /* of the limit, by worker and step */
 };
@@ -64,21 +61,13 @@ static bool has_forked(const struct zs_runtime *runtime)
 static int take_config(struct zs_runtime *runtime,
 		       const struct zs_config *config)
 {
-	uint32_t allowed;
-	int ret;
+	int ret = zs_config_take(&runtime->origin, config);
 
-	runtime->config = config ? *config : zs_config_default();
-	ret = zs_config_validate(&runtime->config);
-	if (ret == 0)
-		ret = zs_config_from_env(&runtime->config);
 	if (ret < 0)
 		return ret;
 	zs_cpus_init(&runtime->cpus);
-	allowed = zs_cpus_allowed(&runtime->cpus);
-	if (runtime->config.num_workers == 0)
-		runtime->config.num_workers = allowed;
-	if (runtime->config.idle_spin_us == ZS_IDLE_SPIN_AUTO)
-		runtime->config.idle_spin_us = allowed > 1 ? IDLE_SPIN_US : 0;
+	runtime->config = runtime->origin.asked;
+	zs_config_complete(&runtime->config, zs_cpus_allowed(&runtime->cpus));
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/probe.h"
 #include "mem/slab.h"
+#include "sched/config.h"
 #include "sched/cpus.h"
 #include "sched/fds.h"
 #include "sched/scope.h"
@@ -28,6 +29,7 @@ enum zs_runtime_phase {
 struct zs_runtime {
 	/* Constant from create on. */
 	struct zs_config config; /* as it is in force */
+	struct zs_config_origin origin;
 	struct zs_cpus cpus;
 	struct zs_kernel kernel;
 	enum zs_execution_model model;
