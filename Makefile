@@ -16,6 +16,7 @@
 #   V=1                show the commands            O=out      where to build
 #   CC=clang           the compiler                 DEBUG=1    -O0 -g3
 #   SAN=address,undefined or SAN=thread             WERROR=1   warnings are errors
+#   STATIC=1           link programs statically       CC=musl-gcc    with musl
 #   ARCH=aarch64 CROSS_COMPILE=aarch64-linux-gnu-   cross build; tests run in qemu
 #   DESTDIR= PREFIX=/usr/local                      where to install
 #
@@ -79,6 +80,10 @@ hardening := $(foreach f,-fstack-clash-protection $(if \
 tuning := $(call accepted,-fno-tree-slp-vectorize)
 sanitize := $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer \
 	$(if $(findstring undefined,$(SAN)),-fno-sanitize-recover=undefined))
+static := $(if $(filter 1,$(STATIC)),-static)
+ifneq ($(and $(static),$(SAN)),)
+$(error Sanitizers cannot be linked statically: either STATIC=1 or SAN=$(SAN))
+endif
 zs_cflags := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(if \
 	$(filter 1,$(WERROR)),-Werror) -fvisibility=hidden -fPIC -pthread \
 	-ftls-model=initial-exec $(hardening) $(tuning) -Iinclude -Isrc -Iarch/$(ARCH) \
@@ -104,11 +109,13 @@ define read-kbuild
   $$(foreach d,$$(dirs/$(1)),$$(eval $$(call read-kbuild,$$(d))))
 endef
 # NAME is made of NAME-y, or else of the one object that is called like it.
+# NAME-wraps: see test/Kbuild.
 define read-program
   parts := $$(addprefix $(O)/$(1)/,$$(or $$($(2)-y),$$(subst -,_,$(2)).o))
   progs/$(1) += $(O)/$(1)/$(2)
   objs/$(1) += $$(parts)
   $(O)/$(1)/$(2): $$(parts) $$(libs/$(1))
+  $(O)/$(1)/$(2): private wraps := $$($(2)-wraps)
 endef
 objs-in = $(objs/$(1)) $(libs/$(1)) $(foreach d,$(dirs/$(1)),$(call objs-in,$(d)))
 progs-in = $(progs/$(1)) $(foreach d,$(dirs/$(1)),$(call progs-in,$(d)))
@@ -171,7 +178,7 @@ clean:
 
 # --- how to make it --------------------------------------------------------
 # Rewritten only when the flags change, so that a change rebuilds everything.
-flags := $(subst ','\'',$(CC) $(zs_cflags) $(LDFLAGS))
+flags := $(subst ','\'',$(CC) $(zs_cflags) $(static) $(LDFLAGS))
 $(O)/.flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(flags)' | cmp -s - $@ || echo '$(flags)' >$@
 
@@ -198,7 +205,10 @@ $(O)/libzsync.so: $(lib-objs) $(kbuilds) src/zsync.map
 $(O)/internal.a: $(lib-objs) $(kbuilds)
 	$(call quiet,AR,$@)rm -f $@; $(AR) rcs $@ $(lib-objs)
 
-link = $(CC) $(zs_cflags) -o $@ $(filter %.o,$^) $(filter %.a,$^) $(1) $(LDFLAGS)
+# Where functions of libc are wrapped, all but libc is made one object first.
+linked = $(filter %.o,$^) $(filter %.a,$^)
+link = $(if $(wraps),$(LD) -r $(wraps:%=--wrap=%) -o $@.whole.o $(linked) && )$(CC) \
+	$(zs_cflags) $(static) -o $@ $(if $(wraps),$@.whole.o,$(linked)) $(1) $(LDFLAGS)
 $(progs/examples): $(O)/libzsync.a
 	$(call quiet,LD,$@)$(call link)
 $(progs/tools) $(progs/bench): $(O)/internal.a
@@ -210,7 +220,7 @@ $(test-progs): $(O)/internal.a
 flags/test = @$(O)/check.cflags
 $(call objs-in,test): | $(O)/check.cflags
 $(O)/check.cflags: tools/install-check.sh $(O)/.flags
-	$(Q)CC='$(CC)' CROSS_COMPILE='$(if $(cross),$(CROSS_COMPILE))' \
+	$(Q)CC='$(CC) $(static)' CROSS_COMPILE='$(if $(cross),$(CROSS_COMPILE))' \
 		ARCH='$(ARCH)' tools/install-check.sh $(O)/check
 
 -include $(all-objs:.o=.d)

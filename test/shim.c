@@ -10,7 +10,6 @@
  */
 #include "shim.h"
 
-#include <dlfcn.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -37,14 +36,11 @@ __attribute__((weak)) extern const bool shim_keeps_whole;
 static struct shim_ring *_Atomic rings[DESCRIPTORS];
 static _Atomic uint64_t num_rings;
 static _Atomic uint32_t setups_refused; /* one after the other */
-long (*shim_kernel)(long number, ...);
-static int (*kernel_close)(int fd);
 
-static void find_kernel(void)
-{
-	*(void **)&kernel_close = dlsym(RTLD_NEXT, "close");
-	*(void **)&shim_kernel = dlsym(RTLD_NEXT, "syscall");
-}
+/* The linker puts these in the place of libc's: see the Kbuild. */
+long __wrap_syscall(long number, ...);
+int __real_close(int fd);
+int __wrap_close(int fd);
 
 /* --- the ways in --- */
 
@@ -98,7 +94,7 @@ static long setup(long entries, struct zs_uring_params *params)
 	errno = some_setup_error(&random);
 	if (errno)
 		return -1;
-	fd = shim_kernel(ZS_URING_SYSCALL_SETUP, entries, params);
+	fd = __real_syscall(ZS_URING_SYSCALL_SETUP, entries, params);
 	if (fd < 0)
 		return fd;
 	cq_entries = params->cq_entries;
@@ -106,7 +102,7 @@ static long setup(long entries, struct zs_uring_params *params)
 		cq_entries = shim_below(&random, 2) ? 2 : 4;
 	ring = shim_ring_create((int)fd, params, cq_entries);
 	if (!ring) {
-		kernel_close((int)fd);
+		__real_close((int)fd);
 		return -1;
 	}
 	ring->rates = shim.rates;
@@ -131,8 +127,8 @@ static long refuse_index(long opcode)
 
 static long pass_through(long number, const long *args)
 {
-	return shim_kernel(number, args[0], args[1], args[2], args[3], args[4],
-			   args[5]);
+	return __real_syscall(number, args[0], args[1], args[2], args[3],
+			      args[4], args[5]);
 }
 
 static long shimmed(long number, struct shim_ring *ring, long *args)
@@ -159,14 +155,12 @@ static long shimmed(long number, struct shim_ring *ring, long *args)
 	return pass_through(number, args);
 }
 
-long syscall(long number, ...)
+long __wrap_syscall(long number, ...)
 {
 	int saved = errno;
 	long args[6], ret;
 	va_list list;
 
-	if (!shim_kernel)
-		find_kernel();
 	va_start(list, number);
 	for (int i = 0; i < 6; i++)
 		args[i] = va_arg(list, long);
@@ -185,17 +179,15 @@ long syscall(long number, ...)
 	return pass_through(number, args);
 }
 
-int close(int fd)
+int __wrap_close(int fd)
 {
 	struct shim_ring *ring = ring_of(fd);
 
-	if (!kernel_close)
-		find_kernel();
 	if (ring) {
 		atomic_store_explicit(&rings[fd], NULL, memory_order_release);
 		shim_ring_destroy(ring);
 	}
-	return kernel_close(fd);
+	return __real_close(fd);
 }
 
 /* --- life --- */
@@ -217,7 +209,6 @@ __attribute__((constructor)) static void init(void)
 {
 	const char *given = getenv("ZSYNC_TEST_SEED");
 
-	find_kernel();
 	shim.rates = shim_some_of_all;
 	if (&shim_keeps_whole)
 		shim.rates.shorten = 0;

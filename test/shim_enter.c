@@ -252,10 +252,11 @@ static long enter_kernel(struct shim_call *call, int64_t wait_ns)
 
 	if (is_timed)
 		flags |= ZS_URING_ENTER_EXT_ARG;
-	ret = shim_kernel(ZS_URING_SYSCALL_ENTER, ring->below.fd,
-			  ring->below_tail - ring->below_submitted,
-			  (long)(wait_ns > 0), (long)flags,
-			  is_timed ? &arg : NULL, is_timed ? sizeof(arg) : 0);
+	ret = __real_syscall(ZS_URING_SYSCALL_ENTER, ring->below.fd,
+			     ring->below_tail - ring->below_submitted,
+			     (long)(wait_ns > 0), (long)flags,
+			     is_timed ? &arg : NULL,
+			     is_timed ? sizeof(arg) : 0);
 	if (ret > 0)
 		ring->below_submitted += (uint32_t)ret;
 	return ret;

@@ -142,6 +142,6 @@ struct shim_call {
 long shim_enter(struct shim_call *call);
 
 /* The system call itself; set before the first ring. */
-extern long (*shim_kernel)(long number, ...);
+long __real_syscall(long number, ...);
 
 #endif

@@ -6,7 +6,6 @@
  */
 #include <check.h>
 #include <dirent.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -334,21 +333,23 @@ END_TEST
 static _Thread_local bool is_slow;
 static struct counter starting;
 
+int __real_sigaction(int number, const struct sigaction *action,
+		     struct sigaction *before);
+int __wrap_sigaction(int number, const struct sigaction *action,
+		     struct sigaction *before);
+
 /* Stands in for libc's: a thread that is preempted as it starts a runtime, with
  * what that locks. */
-int sigaction(int number, const struct sigaction *action,
-	      struct sigaction *before)
+int __wrap_sigaction(int number, const struct sigaction *action,
+		     struct sigaction *before)
 {
-	static int (*real)(int, const struct sigaction *, struct sigaction *);
 	const struct timespec pause = { 0, 20 * ZS_MILLISECOND };
 
-	if (!real)
-		*(void **)&real = dlsym(RTLD_NEXT, "sigaction");
 	if (is_slow) {
 		count(&starting);
 		nanosleep(&pause, NULL);
 	}
-	return real(number, action, before);
+	return __real_sigaction(number, action, before);
 }
 
 static void *start_slowly(void *arg)
