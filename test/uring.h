@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Between the engine and the kernel, for the tests of both: counts what enters
- * it and plays the kernels that refuse, stop short or forbid. The linker puts the
- * function here in the place of libc's syscall(): see the Kbuild.
+ * it and plays the kernels that refuse, stop short or forbid. The linker puts
+ * the function here in the place of libc's syscall(): see the Kbuild.
  */
 #ifndef ZS_TEST_URING_H
 #define ZS_TEST_URING_H
