@@ -91,8 +91,8 @@ static int attempt_to_move(struct zs_op *op, long number,
 {
 	int ret = move_now(op, number);
 
-	/* Terminals and many devices. */
-	if (ret == -EOPNOTSUPP) {
+	/* Terminals and many devices, and where the system call is unknown. */
+	if (ret == -EOPNOTSUPP || ret == -ENOSYS) {
 		if (!is_nonblocking(op->fd))
 			return ZS_OP_NO_ATTEMPT;
 		ret = call(op);
