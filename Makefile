@@ -9,7 +9,8 @@
 #   make stress        random tests only, with more seeds: some 15 minutes
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
-#   make install       headers, libraries, zsync.pc, programs, the gdb script
+#   make check-docs    compile and run the code in README, guide and man pages
+#   make install       headers, libraries, zsync.pc, programs, pages, gdb script
 #   make check-install install into a scratch folder and use it from there
 #   make clean         remove what was built
 #
@@ -38,6 +39,7 @@ PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
 LIBDIR ?= $(PREFIX)/lib
 INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
 
 # --- the machine -----------------------------------------------------------
 HOST := $(shell uname -m)
@@ -153,6 +155,11 @@ stress: $(filter %test_stress %test_stress_shim %test_crowd %test_crowd_shim \
 		EMULATOR='$(EMULATOR)' tools/run-tests.sh \
 		$(filter-out %instants %instants_shim,$^)
 
+# The code in documents, as a program's that uses the archive.
+check-docs: all
+	$(Q)CC='$(CC)' CFLAGS='$(static) $(sanitize)' O='$(O)' \
+		EMULATOR='$(EMULATOR)' tools/check-docs.sh
+
 format:
 	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]')
 
@@ -161,7 +168,8 @@ lint:
 
 install: all
 	$(Q)DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' \
-		LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' O='$(O)' \
+		LIBDIR='$(LIBDIR)' INCLUDEDIR='$(INCLUDEDIR)' \
+		MANDIR='$(MANDIR)' O='$(O)' \
 		VERSION='$(VERSION)' SOVERSION='$(SOVERSION)' tools/install.sh
 
 check-install: all
@@ -173,7 +181,7 @@ help:
 clean:
 	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
 
-.PHONY: all tests run bench-counts check stress format lint install \
+.PHONY: all tests run bench-counts check check-docs stress format lint install \
 	check-install help clean FORCE
 
 # --- how to make it --------------------------------------------------------

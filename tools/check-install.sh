@@ -108,6 +108,16 @@ look_at()
 		echo "  SKIP    zsync-gdb.py: gdb is not installed"
 	fi
 }
+# By each name of a page, as a user asks for it.
+if command -v man >/dev/null; then
+	for name in zs_recv zs_run zsync uring-probe; do
+		MANPATH=$usr/share/man MANPAGER=cat man "$name" >"$work/log" 2>&1 &&
+			grep -q "^ *$name\|[ ,]$name" "$work/log" ||
+			{ echo "man $name does not find its page." >&2; exit 1; }
+	done
+else
+	echo "  SKIP    man pages: man is not installed"
+fi
 for file in bin/uring-probe bin/zsync-bench lib/libzsync.a lib/libzsync.so \
 	    share/zsync/zsync-gdb.py; do
 	[ -s "$usr/$file" ] || { echo "$file was not installed." >&2; exit 1; }

@@ -28,6 +28,7 @@ formatted=$(find $rooms -name '*.[ch]' | sort)
 arch=$(echo "$CFLAGS" | grep -oE 'arch/[a-z0-9_]+')
 jobs=$(nproc 2>/dev/null || echo 1)
 
+export CC
 # Every header compiles by itself, the public ones as strict C11 and as C++.
 lone_headers()
 {
@@ -83,6 +84,7 @@ trap 'rm -rf "$work"' EXIT
 step layers tools/check-layers.sh
 step style tools/check-style.sh
 step headers lone_headers
+need mandoc && step "man pages" tools/check-man.sh
 need clang-format && step clang-format check_format
 need cppcheck && step cppcheck run_cppcheck
 need clang-tidy && step clang-tidy run_clang_tidy
