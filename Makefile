@@ -155,8 +155,10 @@ stress: $(filter %test_stress %test_stress_shim %test_crowd %test_crowd_shim \
 		EMULATOR='$(EMULATOR)' tools/run-tests.sh \
 		$(filter-out %instants %instants_shim,$^)
 
-# The code in documents, as a program's that uses the archive.
+# The pages beside the headers; the code in documents, as a program's that uses
+# the archive.
 check-docs: all
+	$(Q)CC='$(CC)' tools/check-man.sh
 	$(Q)CC='$(CC)' CFLAGS='$(static) $(sanitize)' O='$(O)' \
 		EMULATOR='$(EMULATOR)' tools/check-docs.sh
 
