@@ -56,6 +56,20 @@ int zs_fdatasync(int fd);
 int zs_statx(int dirfd, const char *path, int flags, unsigned int mask,
 	     struct statx *buffer);
 
+/*
+ * As the system calls of the same name (zs_renameat() as renameat2(2), with
+ * RENAME_NOREPLACE and its like in @flags). Paths must not be NULL (-EINVAL).
+ * Cancelled, they return at once, even where a file server is gone: it may
+ * still happen, or have happened.
+ */
+int zs_renameat(int old_dirfd, const char *old_path, int new_dirfd,
+		const char *new_path, unsigned int flags);
+int zs_linkat(int old_dirfd, const char *old_path, int new_dirfd,
+	      const char *new_path, int flags);
+int zs_symlinkat(const char *target, int dirfd, const char *path);
+int zs_mkdirat(int dirfd, const char *path, mode_t mode);
+int zs_unlinkat(int dirfd, const char *path, int flags);
+
 #ifdef __cplusplus
 }
 #endif

@@ -26,11 +26,8 @@ int zs_call_read(const struct zs_op *op);
 int zs_attempt_read(struct zs_op *op);
 int zs_call_write(const struct zs_op *op);
 int zs_attempt_write(struct zs_op *op);
-int zs_call_openat(const struct zs_op *op);
-int zs_attempt_openat(struct zs_op *op);
 int zs_call_close(const struct zs_op *op);
 int zs_call_fsync(const struct zs_op *op);
-int zs_call_statx(const struct zs_op *op);
 
 /* calls_net.c */
 int zs_call_nop(const struct zs_op *op);
@@ -52,5 +49,15 @@ int zs_call_sendmsg(const struct zs_op *op);
 int zs_attempt_sendmsg(struct zs_op *op);
 int zs_call_recvmsg(const struct zs_op *op);
 int zs_attempt_recvmsg(struct zs_op *op);
+
+/* calls_path.c */
+int zs_call_openat(const struct zs_op *op);
+int zs_attempt_openat(struct zs_op *op);
+int zs_call_statx(const struct zs_op *op);
+int zs_call_renameat(const struct zs_op *op);
+int zs_call_linkat(const struct zs_op *op);
+int zs_call_symlinkat(const struct zs_op *op);
+int zs_call_mkdirat(const struct zs_op *op);
+int zs_call_unlinkat(const struct zs_op *op);
 
 #endif

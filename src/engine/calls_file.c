@@ -112,28 +112,6 @@ int zs_attempt_write(struct zs_op *op)
 	return attempt_to_move(op, SYS_pwritev2, zs_call_write);
 }
 
-int zs_call_openat(const struct zs_op *op)
-{
-	const char *path = zs_memory_at(op->address);
-
-	return zs_result_of(
-		openat(op->fd, path, (int)op->flags, (mode_t)op->length));
-}
-
-/* A FIFO waits for its peer, which may be a task of the same worker. */
-int zs_attempt_openat(struct zs_op *op)
-{
-	const char *path = zs_memory_at(op->address);
-	int saved_errno = errno;
-	struct stat status;
-
-	if (!(op->flags & (O_NONBLOCK | O_PATH)) &&
-	    fstatat(op->fd, path, &status, 0) == 0 && S_ISFIFO(status.st_mode))
-		return ZS_OP_NOT_YET;
-	errno = saved_errno;
-	return zs_call_openat(op);
-}
-
 int zs_call_close(const struct zs_op *op)
 {
 	return zs_result_of(close(op->fd));
@@ -144,12 +122,4 @@ int zs_call_fsync(const struct zs_op *op)
 	if (op->flags & ZS_URING_FSYNC_DATASYNC)
 		return zs_result_of(fdatasync(op->fd));
 	return zs_result_of(fsync(op->fd));
-}
-
-/* By number: musl's wrapper is younger than the musl of many systems. */
-int zs_call_statx(const struct zs_op *op)
-{
-	return zs_result_of(syscall(SYS_statx, op->fd,
-				    zs_memory_at(op->address), op->flags,
-				    op->length, zs_memory_at(op->offset)));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The table of operations. Read by the engines (how to carry one out) and the
- * dump (names). The system calls are in calls_file.c and calls_net.c.
+ * dump (names). The system calls are in calls_*.c.
  */
 #include "engine/op.h"
 
@@ -27,6 +27,11 @@ enum {
  *	poll	flags = events
  *	openat	address = path, length = mode, flags = open flags
  *	statx	address = path, length = mask, offset = result buffer
+ *	renameat, linkat	address and offset = old and new path, fd and
+ *			length = old and new folder
+ *	symlinkat	address = target, offset = path
+ *	mkdirat	address = path, length = mode
+ *	unlinkat	address = path
  *	socket	fd = domain, offset = type, length = protocol
  *	bind, connect	address = sockaddr, offset = its length
  *	listen	length = backlog
@@ -66,6 +71,21 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	OP(STATX, "statx", DETACHABLE, STATX, .names_fd = true,
 	   .paths = ZS_OP_PATH_ADDRESS,
 	   .way = ZS_WAY_OFFLOADED, .call = zs_call_statx),
+	OP(RENAMEAT, "renameat", DETACHABLE, RENAMEAT, .names_fd = true,
+	   .paths = ZS_OP_PATH_ADDRESS | ZS_OP_PATH_OFFSET,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_renameat),
+	OP(LINKAT, "linkat", DETACHABLE, LINKAT, .names_fd = true,
+	   .paths = ZS_OP_PATH_ADDRESS | ZS_OP_PATH_OFFSET,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_linkat),
+	OP(SYMLINKAT, "symlinkat", DETACHABLE, SYMLINKAT, .names_fd = true,
+	   .paths = ZS_OP_PATH_ADDRESS | ZS_OP_PATH_OFFSET,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_symlinkat),
+	OP(MKDIRAT, "mkdirat", DETACHABLE, MKDIRAT, .names_fd = true,
+	   .paths = ZS_OP_PATH_ADDRESS,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_mkdirat),
+	OP(UNLINKAT, "unlinkat", DETACHABLE, UNLINKAT, .names_fd = true,
+	   .paths = ZS_OP_PATH_ADDRESS,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_unlinkat),
 	OP(SOCKET, "socket", ABORTABLE, SOCKET, .way = ZS_WAY_AT_ONCE,
 	   .call = zs_call_socket),
 	OP(BIND, "bind", ABORTABLE, BIND, .names_fd = true,

@@ -6,6 +6,7 @@
 #include "io/await.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -158,6 +159,31 @@ static ZS_ALWAYS_INLINE int begin(struct zs_task *task, const struct zs_op *op)
 	if (zs_fds_is_losing(task))
 		return zs_explain_none(-ECANCELED);
 	return zs_likely(claimed == 0) ? 0 : zs_explain_none(claimed);
+}
+
+int zs_await_keep(int fd)
+{
+	struct zs_task *task = zs_worker_task();
+	int ret;
+
+	if (!task)
+		return zs_explain_none(-EPERM);
+	/* No descriptor's number. */
+	if (fd < 0 || fd == INT_MAX)
+		return 0;
+	if (!task->is_linked)
+		zs_scope_link(task);
+	ret = zs_fds_claim(task, fd);
+	if (ret < 0)
+		return zs_explain_none(ret);
+	return zs_fds_keep(task, fd);
+}
+
+int zs_await_let_go(int kept, int result)
+{
+	if (kept)
+		zs_fds_let_go(zs_worker_task());
+	return result;
 }
 
 int zs_await(struct zs_op *op)

@@ -61,6 +61,15 @@ struct zs_detachable {
  * the kernel has done with it; what that brings is released when it comes. */
 int zs_await_detachable(struct zs_detachable *detachable);
 
+/*
+ * Around an op that names @fd besides its own descriptor, which may be AT_FDCWD
+ * or none: a close of @fd finds the running task, too, and so ends the op. A
+ * negative errno (-EPERM outside a task, -EBADF), or what zs_await_let_go()
+ * takes beside the op's result, which it returns.
+ */
+int zs_await_keep(int fd);
+int zs_await_let_go(int kept, int result);
+
 /* What a failed op is to the running task: that depends on why it was
  * cancelled. */
 int zs_await_error(int result);

@@ -6,7 +6,6 @@
 #include "zsync/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
@@ -19,27 +18,6 @@
 
 /* An offset that says: at the file's own position, and move it. */
 #define OWN_POSITION UINT64_MAX
-
-/* A FIFO may wait for its peer for ever, and a path for its server: a cancel
- * leaves the operation to itself. Of the caller's memory it needs the path
- * alone, and only until it has been submitted. */
-ZS_PUBLIC int zs_openat(int dirfd, const char *path, int flags, mode_t mode)
-{
-	struct zs_detachable open = {
-		.op = {
-			.code = ZS_OP_OPENAT,
-			.fd = dirfd,
-			.address = (uint64_t)(uintptr_t)path,
-			.length = mode,
-			.flags = (uint32_t)flags | O_CLOEXEC,
-		},
-		.opens = true,
-	};
-
-	if (!path)
-		return zs_explain_none(-EINVAL);
-	return zs_await_detachable(&open);
-}
 
 ZS_PUBLIC int zs_close(int fd)
 {
@@ -104,44 +82,5 @@ ZS_PUBLIC int zs_fdatasync(int fd)
 		.flags = ZS_URING_FSYNC_DATASYNC,
 	};
 
-	return zs_await(&op);
-}
-
-/* Into the runtime's memory, so that a cancel can leave the operation to
- * itself. */
-static int stat_by_request(struct zs_op *op, struct zs_request *request,
-			   struct statx *buffer)
-{
-	struct zs_detachable stat = { .op = *op, .request = request };
-	int ret;
-
-	stat.op.offset = (uint64_t)(uintptr_t)&request->status;
-	ret = zs_await_detachable(&stat);
-	if (ret >= 0)
-		*buffer = request->status;
-	if (!stat.is_detached)
-		zs_request_put(request);
-	return ret;
-}
-
-ZS_PUBLIC int zs_statx(int dirfd, const char *path, int flags,
-		       unsigned int mask, struct statx *buffer)
-{
-	struct zs_worker *worker = zs_worker_self;
-	struct zs_request *request;
-	struct zs_op op = {
-		.code = ZS_OP_STATX,
-		.fd = dirfd,
-		.address = (uint64_t)(uintptr_t)path,
-		.offset = (uint64_t)(uintptr_t)buffer,
-		.length = mask,
-		.flags = (uint32_t)flags,
-	};
-
-	if (!path || !buffer)
-		return zs_explain_none(-EINVAL);
-	request = zs_worker_task() ? zs_request_get(worker) : NULL;
-	if (request)
-		return stat_by_request(&op, request, buffer);
 	return zs_await(&op);
 }
