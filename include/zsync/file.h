@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -49,6 +50,41 @@ ssize_t zs_write(int fd, const void *buffer, size_t length);
 /* At @offset, which must not be negative (-EINVAL). Pipes ignore it. */
 ssize_t zs_pread(int fd, void *buffer, size_t length, int64_t offset);
 ssize_t zs_pwrite(int fd, const void *buffer, size_t length, int64_t offset);
+
+/*
+ * Goes on until all @length bytes are moved, over short transfers, and waits
+ * where a nonblocking descriptor is not ready. The bytes moved: fewer than
+ * @length only at the end of the file, or if an error or a cancel came after
+ * some were moved (the next call reports it); or a negative errno if none were.
+ * zs_write_full() also returns when a regular file has taken only a part: for
+ * its position see zs_write(), and zs_pwrite_full() goes on.
+ */
+ssize_t zs_read_full(int fd, void *buffer, size_t length);
+ssize_t zs_write_full(int fd, const void *buffer, size_t length);
+ssize_t zs_pread_full(int fd, void *buffer, size_t length, int64_t offset);
+ssize_t zs_pwrite_full(int fd, const void *buffer, size_t length,
+		       int64_t offset);
+
+/* With @count buffers, one after the other: 0 to 1,024 (-EINVAL), which must
+ * stay, as must @parts, until the call returns. @flags are preadv2(2)'s:
+ * RWF_NOWAIT, RWF_DSYNC, RWF_APPEND, ... as far as the kernel knows them (else
+ * -EOPNOTSUPP), but not RWF_HIPRI (-EOPNOTSUPP). */
+ssize_t zs_readv(int fd, const struct iovec *parts, int count);
+ssize_t zs_writev(int fd, const struct iovec *parts, int count);
+ssize_t zs_preadv(int fd, const struct iovec *parts, int count, int64_t offset,
+		  int flags);
+ssize_t zs_pwritev(int fd, const struct iovec *parts, int count, int64_t offset,
+		   int flags);
+
+/* As the system calls of the same name (zs_fadvise() as posix_fadvise(2)).
+ * Negative offsets and lengths are -EINVAL, as is a @length of 0 to
+ * zs_fallocate(). Cancelled, they return when the kernel is done. */
+int zs_fallocate(int fd, int mode, int64_t offset, int64_t length);
+int zs_ftruncate(int fd, int64_t length);
+int zs_fadvise(int fd, int64_t offset, int64_t length, int advice);
+int zs_sync_file_range(int fd, int64_t offset, int64_t length,
+		       unsigned int flags);
+int zs_madvise(void *address, size_t length, int advice);
 
 int zs_fsync(int fd);
 int zs_fdatasync(int fd);

@@ -7,7 +7,9 @@
 #define ZS_ENGINE_CALLS_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "engine/op.h"
 
@@ -21,13 +23,31 @@ static inline void *zs_memory_at(uint64_t address)
 	return (void *)(uintptr_t)address;
 }
 
+/* Those of files and disks only wait for the device. */
+static inline bool zs_is_storage(int fd)
+{
+	struct stat status;
+
+	return fstat(fd, &status) == 0 &&
+	       (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+}
+
 /* calls_file.c */
 int zs_call_read(const struct zs_op *op);
 int zs_attempt_read(struct zs_op *op);
 int zs_call_write(const struct zs_op *op);
 int zs_attempt_write(struct zs_op *op);
+int zs_call_readv(const struct zs_op *op);
+int zs_attempt_readv(struct zs_op *op);
+int zs_call_writev(const struct zs_op *op);
+int zs_attempt_writev(struct zs_op *op);
 int zs_call_close(const struct zs_op *op);
 int zs_call_fsync(const struct zs_op *op);
+int zs_call_sync_file_range(const struct zs_op *op);
+int zs_call_fallocate(const struct zs_op *op);
+int zs_call_ftruncate(const struct zs_op *op);
+int zs_call_fadvise(const struct zs_op *op);
+int zs_call_madvise(const struct zs_op *op);
 
 /* calls_net.c */
 int zs_call_nop(const struct zs_op *op);

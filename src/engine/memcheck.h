@@ -33,21 +33,27 @@ static inline void zs_memcheck_written(const void *address, size_t size)
 		VALGRIND_MAKE_MEM_DEFINED_IF_ADDRESSABLE(address, size);
 }
 
-static inline void zs_memcheck_message(const struct msghdr *message,
-				       size_t received)
+static inline void zs_memcheck_parts(const struct iovec *parts, size_t count,
+				     size_t received)
 {
 	size_t i, part;
 
+	for (i = 0; i < count && received > 0; i++) {
+		part = parts[i].iov_len;
+		if (part > received)
+			part = received;
+		zs_memcheck_written(parts[i].iov_base, part);
+		received -= part;
+	}
+}
+
+static inline void zs_memcheck_message(const struct msghdr *message,
+				       size_t received)
+{
 	zs_memcheck_written(message, sizeof(*message));
 	zs_memcheck_written(message->msg_name, message->msg_namelen);
 	zs_memcheck_written(message->msg_control, message->msg_controllen);
-	for (i = 0; i < message->msg_iovlen && received > 0; i++) {
-		part = message->msg_iov[i].iov_len;
-		if (part > received)
-			part = received;
-		zs_memcheck_written(message->msg_iov[i].iov_base, part);
-		received -= part;
-	}
+	zs_memcheck_parts(message->msg_iov, message->msg_iovlen, received);
 }
 
 static inline bool zs_valgrind_is_running(void)
@@ -74,6 +80,9 @@ static inline void zs_memcheck_op_done(const struct zs_op *op)
 	case ZS_OP_READ:
 	case ZS_OP_RECV:
 		zs_memcheck_written(memory, (size_t)op->result);
+		break;
+	case ZS_OP_READV:
+		zs_memcheck_parts(memory, op->length, (size_t)op->result);
 		break;
 	case ZS_OP_RECVMSG:
 		zs_memcheck_message(memory, (size_t)op->result);

@@ -8,10 +8,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sys/stat.h>
 
 #include "engine/abi.h"
 #include "engine/calls.h"
+#include "engine/entry.h"
 
 /* How the kernel spells "restart the system call" where it leaks out of an
  * operation that was interrupted (io-wq, seen on 6.18). */
@@ -26,6 +26,11 @@ enum {
  * Fields beside fd, where they are not what their name says:
  *	poll	flags = events
  *	openat	address = path, length = mode, flags = open flags
+ *	readv, writev	address = iovecs, length = their number
+ *	sync_file_range, fadvise	address = length, flags also = advice
+ *	fallocate	address = length, length = mode
+ *	ftruncate	offset = length
+ *	madvise	offset = length, flags = advice
  *	statx	address = path, length = mask, offset = result buffer
  *	renameat, linkat	address and offset = old and new path, fd and
  *			length = old and new folder
@@ -60,6 +65,12 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	OP(WRITE, "write", HELD, WRITE, .names_fd = true,
 	   .way = ZS_WAY_WHEN_READY, .events = POLLOUT,
 	   .call = zs_call_write, .attempt = zs_attempt_write),
+	OP(READV, "readv", HELD, READV, .names_fd = true,
+	   .way = ZS_WAY_WHEN_READY, .events = POLLIN,
+	   .call = zs_call_readv, .attempt = zs_attempt_readv),
+	OP(WRITEV, "writev", HELD, WRITEV, .names_fd = true,
+	   .way = ZS_WAY_WHEN_READY, .events = POLLOUT,
+	   .call = zs_call_writev, .attempt = zs_attempt_writev),
 	OP(OPENAT, "openat", DETACHABLE, OPENAT, .names_fd = true,
 	   .sqe_flags = ZS_URING_SQE_ASYNC, .paths = ZS_OP_PATH_ADDRESS,
 	   .way = ZS_WAY_OFFLOADED,
@@ -68,6 +79,18 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	   .way = ZS_WAY_OFFLOADED, .call = zs_call_close),
 	OP(FSYNC, "fsync", HELD, FSYNC, .names_fd = true,
 	   .way = ZS_WAY_OFFLOADED, .call = zs_call_fsync),
+	OP(SYNC_FILE_RANGE, "sync_file_range", HELD, SYNC_FILE_RANGE,
+	   .names_fd = true, .fill = zs_entry_of_range,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_sync_file_range),
+	OP(FALLOCATE, "fallocate", HELD, FALLOCATE, .names_fd = true,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_fallocate),
+	OP(FTRUNCATE, "ftruncate", HELD, FTRUNCATE, .names_fd = true,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_ftruncate),
+	OP(FADVISE, "fadvise", HELD, FADVISE, .names_fd = true,
+	   .fill = zs_entry_of_range,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_fadvise),
+	OP(MADVISE, "madvise", HELD, MADVISE, .fill = zs_entry_of_madvise,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_madvise),
 	OP(STATX, "statx", DETACHABLE, STATX, .names_fd = true,
 	   .paths = ZS_OP_PATH_ADDRESS,
 	   .way = ZS_WAY_OFFLOADED, .call = zs_call_statx),
@@ -115,15 +138,6 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 };
 /* clang-format on */
 
-/* Those of files and disks only wait for the device. */
-static bool is_storage(int fd)
-{
-	struct stat status;
-
-	return fstat(fd, &status) == 0 &&
-	       (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
-}
-
 static int call_unless_it_waits(struct zs_op *op)
 {
 	const struct zs_op_type *type = &zs_op_types[op->code];
@@ -137,7 +151,7 @@ static int call_unless_it_waits(struct zs_op *op)
 	ret = type->attempt(op);
 	if (ret >= -ZS_ERRNO_MAX)
 		return ret;
-	if (type->way == ZS_WAY_WHEN_READY && is_storage(op->fd))
+	if (type->way == ZS_WAY_WHEN_READY && zs_is_storage(op->fd))
 		return zs_op_sum_up(op, type->call(op));
 	return op->result > 0 ? op->result : -EAGAIN;
 }

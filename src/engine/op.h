@@ -25,7 +25,14 @@ enum zs_op_code {
 	ZS_OP_WRITE,
 	ZS_OP_OPENAT,
 	ZS_OP_CLOSE,
+	ZS_OP_READV,
+	ZS_OP_WRITEV,
 	ZS_OP_FSYNC,
+	ZS_OP_SYNC_FILE_RANGE,
+	ZS_OP_FALLOCATE,
+	ZS_OP_FTRUNCATE,
+	ZS_OP_FADVISE,
+	ZS_OP_MADVISE,
 	ZS_OP_STATX,
 	ZS_OP_RENAMEAT,
 	ZS_OP_LINKAT,
@@ -74,11 +81,7 @@ struct zs_op {
 	 * than earlier ones, so that a late completion or cancel cannot pass
 	 * for this op's. */
 	uint64_t user_data;
-	union {
-		int32_t result; /* >= 0 or a negative errno */
-		/* Until it is submitted: where a splice or tee reads. */
-		int32_t fd_in;
-	};
+	int32_t result; /* >= 0 or a negative errno */
 	/* Since when, in milliseconds: zs_await()'s, with cancel_asked. */
 	uint32_t asked_ms;
 };
@@ -144,6 +147,8 @@ enum {
 	ZS_OP_PATH_OFFSET = 1 << 1,
 };
 
+struct zs_sqe;
+
 /* An opcode that no ring has, for an operation without one. */
 enum { ZS_OP_NO_OPCODE = 255 };
 
@@ -159,6 +164,10 @@ struct zs_op_type {
 	 * own gets round to it. */
 	bool names_fd;
 	uint8_t paths; /* ZS_OP_PATH_... bits */
+	/* Where an entry has arguments in other places than the op: moves them
+	 * in @entry, which is like the op. False: the ring cannot be asked for
+	 * this one, though it has the operation. */
+	bool (*fill)(struct zs_sqe *entry, const struct zs_op *op);
 	enum zs_op_way way;
 	/* WHEN_READY: the poll(2) events to wait for; 0: those in its flags. */
 	uint16_t events;

@@ -103,6 +103,12 @@ static ZS_ALWAYS_INLINE struct zs_sqe *zs_ring_next_sqe(struct zs_ring *ring)
 	return &ring->sqes[ring->tail++ & ring->sq_mask];
 }
 
+/* The last entry, which the kernel has not taken, is free again. */
+static inline void zs_ring_take_back(struct zs_ring *ring)
+{
+	ring->tail--;
+}
+
 /* relaxed: our own variable. */
 static ZS_ALWAYS_INLINE uint32_t zs_ring_cq_head(const struct zs_ring *ring)
 {

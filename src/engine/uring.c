@@ -23,6 +23,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/explain.h"
+#include "engine/entry.h"
 #include "engine/memcheck.h"
 #include "engine/ring.h"
 
@@ -104,6 +105,20 @@ static bool has_refused(const struct zs_uring *uring)
 	return uring->deferred.first || uring->cancels.first;
 }
 
+/* Where its entry is not like the op, only when the queue is empty. */
+static ZS_COLD bool queue_op(struct zs_uring *uring, struct zs_op *op)
+{
+	if (!zs_op_types[op->code].fill)
+		return zs_uring_queue(uring, op, op);
+	while (zs_ring_pending(&uring->ring))
+		if (!hand_over(uring))
+			return false;
+	if (!zs_entry_submit(uring, op))
+		return false;
+	count_submitted(uring);
+	return true;
+}
+
 /* As many as there is room for. Cancels first: they free what the kernel may
  * be short of. Their ops are with the kernel already. */
 static void queue_some_refused(struct zs_uring *uring)
@@ -119,7 +134,7 @@ static void queue_some_refused(struct zs_uring *uring)
 	}
 	while (uring->deferred.first) {
 		op = zs_op_of(uring->deferred.first);
-		if (!zs_uring_queue(uring, op, op))
+		if (!queue_op(uring, op))
 			return;
 		zs_queue_pop(&uring->deferred);
 		op->state = ZS_OP_IN_FLIGHT;
@@ -145,11 +160,11 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 /* An op that zs_uring_queue() did not take. */
 static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 {
-	if (uring->starts[op->code].room == 0) {
+	if (!zs_entry_is_possible(uring, op)) {
 		finish_early(uring, op, zs_op_call_plainly(op));
 		return;
 	}
-	if (hand_over(uring) && zs_uring_queue(uring, op, op))
+	if (queue_op(uring, op) || (hand_over(uring) && queue_op(uring, op)))
 		return;
 	ZS_COUNT(uring->engine.counters.deferred, 1);
 	op->state = ZS_OP_DEFERRED;
@@ -539,7 +554,8 @@ static void prepare_starts(struct zs_uring *uring)
 		uring->starts[i] = (struct zs_sqe_start){
 			.opcode = type->sqe_opcode,
 			.flags = type->sqe_flags,
-			.room = uring->kernel->ops[type->sqe_opcode] ?
+			.room = !type->fill && uring->kernel->ops
+							[type->sqe_opcode] ?
 					uring->ring.sq_entries :
 					0,
 		};

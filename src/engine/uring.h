@@ -32,7 +32,7 @@ struct zs_sqe_start {
 	uint8_t flags;
 	uint16_t ioprio;
 	/* Of how many entries the queue may be full: of all, or none where the
-	 * kernel has no such operation. */
+	 * kernel has no such operation or its entry is not like the op. */
 	uint32_t room;
 };
 
@@ -69,8 +69,16 @@ struct zs_uring {
 	uint64_t wake_count;
 };
 
+/* What the kernel is to know @op by, whose entry is the next. */
+static ZS_ALWAYS_INLINE uint64_t
+zs_uring_user_data(const struct zs_uring *uring, const struct zs_op *op)
+{
+	return (uint64_t)(uintptr_t)op >> ZS_URING_ADDRESS_SHIFT |
+	       (uint64_t)uring->ring.tail << ZS_URING_ADDRESS_BITS;
+}
+
 /* Puts @op, which asks for what @asked does, on the ring's queue. False if that
- * is full, or if the kernel lacks the operation. */
+ * is full, or if the operation is none that can be put there like that. */
 static ZS_ALWAYS_INLINE bool zs_uring_queue(struct zs_uring *uring,
 					    struct zs_op *op,
 					    const struct zs_op *asked)
@@ -81,8 +89,7 @@ static ZS_ALWAYS_INLINE bool zs_uring_queue(struct zs_uring *uring,
 
 	if (zs_unlikely(zs_ring_pending(&uring->ring) >= start->room))
 		return false;
-	user_data = (uint64_t)(uintptr_t)op >> ZS_URING_ADDRESS_SHIFT |
-		    (uint64_t)uring->ring.tail << ZS_URING_ADDRESS_BITS;
+	user_data = zs_uring_user_data(uring, op);
 	sqe = zs_ring_next_sqe(&uring->ring);
 	op->user_data = user_data;
 	memcpy(sqe, start, ZS_SQE_START_SIZE);
