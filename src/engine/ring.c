@@ -14,9 +14,10 @@
 #include "engine/memcheck.h"
 
 enum {
-	CQ_PER_SQ = 4,	    /* so that bursts seldom overflow it */
-	ENTRIES_MIN = 2,    /* below which halving makes no sense */
-	ENOMEM_RETRIES = 5, /* 1 + 2 + ... + 16 ms; freeing takes 5 to 12 */
+	CQ_PER_SQ = 4,	       /* so that bursts seldom overflow it */
+	ENTRIES_MIN = 2,       /* below which halving makes no sense */
+	FILE_THREADS_MAX = 64, /* they come one by one, as those there wait */
+	ENOMEM_RETRIES = 5,    /* 1 + 2 + ... + 16 ms; freeing takes 5 to 12 */
 };
 
 /* Deferred and cooperative task work leave completions where the queue does not
@@ -176,6 +177,20 @@ int zs_ring_create(struct zs_ring *ring, const struct zs_kernel *kernel,
 	return 0;
 }
 
+/*
+ * How many threads the kernel may use for the files of one of ours it takes
+ * from the size of that thread's first ring, which may have been the probe's of
+ * two entries; and an open of a FIFO has one for as long as it waits. Where
+ * this is unknown (before 5.15) it stays as it is.
+ */
+static void allow_file_threads(const struct zs_ring *ring)
+{
+	uint32_t limits[2] = { FILE_THREADS_MAX, 0 };
+
+	zs_uring_register(ring->fd, ZS_URING_REGISTER_IOWQ_MAX_WORKERS, limits,
+			  2);
+}
+
 int zs_ring_enable(struct zs_ring *ring, const struct zs_kernel *kernel)
 {
 	struct zs_uring_rsrc_update update = { .offset = UINT32_MAX,
@@ -187,6 +202,7 @@ int zs_ring_enable(struct zs_ring *ring, const struct zs_kernel *kernel)
 	if (ret < 0)
 		return zs_explain_as(ret, "the ring cannot be enabled: %s",
 				     strerror(-ret));
+	allow_file_threads(ring);
 	/* Saves a look-up per enter (15 %, measured). A thread has 16 slots;
 	 * without one the descriptor itself serves. */
 	if (kernel->has_registered_ring &&
