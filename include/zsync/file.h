@@ -106,6 +106,62 @@ int zs_symlinkat(const char *target, int dirfd, const char *path);
 int zs_mkdirat(int dirfd, const char *path, mode_t mode);
 int zs_unlinkat(int dirfd, const char *path, int flags);
 
+/*
+ * Extended attributes, as the system calls of the same name; the ones by path
+ * follow symbolic links. A @size of 0 asks how long the value is. NULL for a
+ * path or a name, or for a value of a size above 0, is -EINVAL. Cancelled, they
+ * return when the kernel is done.
+ */
+int zs_fsetxattr(int fd, const char *name, const void *value, size_t size,
+		 int flags);
+int zs_setxattr(const char *path, const char *name, const void *value,
+		size_t size, int flags);
+ssize_t zs_fgetxattr(int fd, const char *name, void *value, size_t size);
+ssize_t zs_getxattr(const char *path, const char *name, void *value,
+		    size_t size);
+
+/* A folder that is read; private. Used by one task at a time. */
+struct zs_dir {
+	int fd;
+	uint32_t begin;
+	uint32_t end;
+	uint32_t size;
+	char *buffer;
+};
+
+struct zs_dir_entry {
+	uint64_t inode;
+	const char *name;   /* in the buffer, until the next call */
+	unsigned char type; /* DT_REG, DT_DIR, ...; DT_UNKNOWN: ask statx */
+};
+
+/* Opens the folder @path to be read by way of @buffer, which stays the
+ * caller's, has @size bytes (512 to INT_MAX, else -EINVAL) and must last until
+ * the close. 0 or a negative errno; then there is nothing to close. */
+int zs_dir_open(struct zs_dir *dir, int dirfd, const char *path, void *buffer,
+		size_t size);
+/* 1 and the next entry, in the file system's order, without "." and ".."; 0 at
+ * the end; or a negative errno, after which it can be called again. Whether
+ * names that come or go meanwhile are told is up to the file system. */
+int zs_dir_next(struct zs_dir *dir, struct zs_dir_entry *entry);
+int zs_dir_close(struct zs_dir *dir);
+
+/* fds[0] is to be read, fds[1] to be written. Close-on-exec is added to
+ * @flags, which are pipe2(2)'s. The caller closes both. */
+int zs_pipe(int fds[2], int flags);
+
+/*
+ * Move up to @length bytes (0 to INT_MAX) from one descriptor to another,
+ * or, with zs_tee(), copy them from pipe to pipe; as the system calls of the
+ * same name: one end is a pipe, an offset that is not NULL is moved on, and
+ * @flags other than theirs are -EINVAL. The bytes moved, 0 at the end of what
+ * is read. A close of either descriptor ends them. On the ring each takes a
+ * thread of the kernel while it lasts, so they pay for large pieces.
+ */
+ssize_t zs_splice(int fd_in, int64_t *offset_in, int fd_out,
+		  int64_t *offset_out, size_t length, unsigned int flags);
+ssize_t zs_tee(int fd_in, int fd_out, size_t length, unsigned int flags);
+
 #ifdef __cplusplus
 }
 #endif

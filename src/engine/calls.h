@@ -79,5 +79,17 @@ int zs_call_linkat(const struct zs_op *op);
 int zs_call_symlinkat(const struct zs_op *op);
 int zs_call_mkdirat(const struct zs_op *op);
 int zs_call_unlinkat(const struct zs_op *op);
+int zs_call_fsetxattr(const struct zs_op *op);
+int zs_call_setxattr(const struct zs_op *op);
+int zs_call_fgetxattr(const struct zs_op *op);
+int zs_call_getxattr(const struct zs_op *op);
+int zs_call_getdents(const struct zs_op *op);
+
+/* calls_pipe.c */
+int zs_call_pipe(const struct zs_op *op);
+int zs_call_splice(const struct zs_op *op);
+int zs_attempt_splice(struct zs_op *op);
+int zs_call_tee(const struct zs_op *op);
+int zs_attempt_tee(struct zs_op *op);
 
 #endif

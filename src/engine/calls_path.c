@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plain system calls of operations on paths. Called through the table of
+ * The plain system calls of operations on paths, on the attributes of files and
+ * on what folders hold. Called through the table of
  * operations, by engines on the worker's thread and on threads of the pool.
  */
 #include "engine/calls.h"
@@ -8,6 +9,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 int zs_call_openat(const struct zs_op *op)
@@ -71,4 +73,41 @@ int zs_call_unlinkat(const struct zs_op *op)
 {
 	return zs_result_of(
 		unlinkat(op->fd, zs_memory_at(op->address), (int)op->flags));
+}
+
+int zs_call_fsetxattr(const struct zs_op *op)
+{
+	return zs_result_of(fsetxattr(op->fd, zs_memory_at(op->address),
+				      zs_memory_at(op->offset), op->length,
+				      (int)op->flags));
+}
+
+int zs_call_setxattr(const struct zs_op *op)
+{
+	const struct zs_xattr *xattr = zs_memory_at(op->address);
+
+	return zs_result_of(setxattr(xattr->path, xattr->name,
+				     zs_memory_at(op->offset), op->length,
+				     (int)op->flags));
+}
+
+int zs_call_fgetxattr(const struct zs_op *op)
+{
+	return zs_result_of(fgetxattr(op->fd, zs_memory_at(op->address),
+				      zs_memory_at(op->offset), op->length));
+}
+
+int zs_call_getxattr(const struct zs_op *op)
+{
+	const struct zs_xattr *xattr = zs_memory_at(op->address);
+
+	return zs_result_of(getxattr(xattr->path, xattr->name,
+				     zs_memory_at(op->offset), op->length));
+}
+
+/* By number: libc's readdir() has a buffer of its own. */
+int zs_call_getdents(const struct zs_op *op)
+{
+	return zs_result_of(syscall(SYS_getdents64, op->fd,
+				    zs_memory_at(op->address), op->length));
 }

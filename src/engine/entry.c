@@ -25,6 +25,35 @@ bool zs_entry_of_madvise(struct zs_sqe *entry, const struct zs_op *op)
 	return set_length(entry, op->offset);
 }
 
+bool zs_entry_of_xattr(struct zs_sqe *entry, const struct zs_op *op)
+{
+	const struct zs_xattr *xattr = (void *)(uintptr_t)op->address;
+
+	entry->addr = (uint64_t)(uintptr_t)xattr->name;
+	entry->addr3 = (uint64_t)(uintptr_t)xattr->path;
+	return true;
+}
+
+bool zs_entry_of_splice(struct zs_sqe *entry, const struct zs_op *op)
+{
+	const struct zs_splice_in *in = (void *)(uintptr_t)op->address;
+
+	entry->addr = in->offset;
+	entry->splice_fd_in = in->fd;
+	return true;
+}
+
+/* It has no offsets. */
+bool zs_entry_of_tee(struct zs_sqe *entry, const struct zs_op *op)
+{
+	const struct zs_splice_in *in = (void *)(uintptr_t)op->address;
+
+	entry->addr = 0;
+	entry->offset = 0;
+	entry->splice_fd_in = in->fd;
+	return true;
+}
+
 static bool make_entry(struct zs_sqe *entry, const struct zs_op *op)
 {
 	const struct zs_op_type *type = &zs_op_types[op->code];

@@ -24,5 +24,8 @@ bool zs_entry_submit(struct zs_uring *uring, struct zs_op *op);
 /* The table's. */
 bool zs_entry_of_range(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_madvise(struct zs_sqe *entry, const struct zs_op *op);
+bool zs_entry_of_xattr(struct zs_sqe *entry, const struct zs_op *op);
+bool zs_entry_of_splice(struct zs_sqe *entry, const struct zs_op *op);
+bool zs_entry_of_tee(struct zs_sqe *entry, const struct zs_op *op);
 
 #endif

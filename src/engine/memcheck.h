@@ -87,6 +87,11 @@ static inline void zs_memcheck_op_done(const struct zs_op *op)
 	case ZS_OP_RECVMSG:
 		zs_memcheck_message(memory, (size_t)op->result);
 		break;
+	case ZS_OP_FGETXATTR:
+	case ZS_OP_GETXATTR:
+		if (op->length > 0)
+			zs_memcheck_written(other, (size_t)op->result);
+		break;
 	case ZS_OP_STATX:
 		zs_memcheck_written(other, ZS_MEMCHECK_STATX_SIZE);
 		break;

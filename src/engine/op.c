@@ -37,6 +37,11 @@ enum {
  *	symlinkat	address = target, offset = path
  *	mkdirat	address = path, length = mode
  *	unlinkat	address = path
+ *	fsetxattr, fgetxattr	address = name, offset = value, length = size
+ *	setxattr, getxattr	address = struct zs_xattr, the rest as above
+ *	getdents	address = buffer
+ *	pipe	address = two descriptors
+ *	splice, tee	fd and offset = where to, address = struct zs_splice_in
  *	socket	fd = domain, offset = type, length = protocol
  *	bind, connect	address = sockaddr, offset = its length
  *	listen	length = backlog
@@ -52,6 +57,10 @@ enum {
 	[ZS_OP_##id] = { .name = type_name,                               \
 			 .op_class = ZS_OP_##the_class,                  \
 			 .sqe_opcode = ZS_URING_OP_##the_opcode, __VA_ARGS__ }
+#define NO_OPCODE(id, type_name, the_class, ...)                       \
+	[ZS_OP_##id] = { .name = type_name,                               \
+			 .op_class = ZS_OP_##the_class,                  \
+			 .sqe_opcode = ZS_OP_NO_OPCODE, __VA_ARGS__ }
 
 const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	OP(NOP, "nop", ABORTABLE, NOP, .way = ZS_WAY_AT_ONCE,
@@ -109,6 +118,25 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	OP(UNLINKAT, "unlinkat", DETACHABLE, UNLINKAT, .names_fd = true,
 	   .paths = ZS_OP_PATH_ADDRESS,
 	   .way = ZS_WAY_OFFLOADED, .call = zs_call_unlinkat),
+	OP(FSETXATTR, "fsetxattr", HELD, FSETXATTR, .names_fd = true,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_fsetxattr),
+	OP(SETXATTR, "setxattr", HELD, SETXATTR, .fill = zs_entry_of_xattr,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_setxattr),
+	OP(FGETXATTR, "fgetxattr", HELD, FGETXATTR, .names_fd = true,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_fgetxattr),
+	OP(GETXATTR, "getxattr", HELD, GETXATTR, .fill = zs_entry_of_xattr,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_getxattr),
+	NO_OPCODE(GETDENTS, "getdents", HELD, .names_fd = true,
+	   .way = ZS_WAY_OFFLOADED, .call = zs_call_getdents),
+	NO_OPCODE(PIPE, "pipe", ABORTABLE, .way = ZS_WAY_AT_ONCE,
+	   .call = zs_call_pipe),
+	OP(SPLICE, "splice", HELD, SPLICE, .names_fd = true,
+	   .fill = zs_entry_of_splice,
+	   .way = ZS_WAY_OFFLOADED,
+	   .call = zs_call_splice, .attempt = zs_attempt_splice),
+	OP(TEE, "tee", HELD, TEE, .names_fd = true, .fill = zs_entry_of_tee,
+	   .way = ZS_WAY_OFFLOADED,
+	   .call = zs_call_tee, .attempt = zs_attempt_tee),
 	OP(SOCKET, "socket", ABORTABLE, SOCKET, .way = ZS_WAY_AT_ONCE,
 	   .call = zs_call_socket),
 	OP(BIND, "bind", ABORTABLE, BIND, .names_fd = true,

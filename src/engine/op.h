@@ -39,6 +39,14 @@ enum zs_op_code {
 	ZS_OP_SYMLINKAT,
 	ZS_OP_MKDIRAT,
 	ZS_OP_UNLINKAT,
+	ZS_OP_FSETXATTR,
+	ZS_OP_SETXATTR,
+	ZS_OP_FGETXATTR,
+	ZS_OP_GETXATTR,
+	ZS_OP_GETDENTS,
+	ZS_OP_PIPE,
+	ZS_OP_SPLICE,
+	ZS_OP_TEE,
 	ZS_OP_SOCKET,
 	ZS_OP_BIND,
 	ZS_OP_LISTEN,
@@ -145,6 +153,16 @@ enum {
 enum {
 	ZS_OP_PATH_ADDRESS = 1 << 0,
 	ZS_OP_PATH_OFFSET = 1 << 1,
+};
+
+/* What some ops name by their address, since it is more than they hold. */
+struct zs_xattr {
+	const char *path;
+	const char *name;
+};
+struct zs_splice_in {
+	uint64_t offset; /* UINT64_MAX: none */
+	int fd;
 };
 
 struct zs_sqe;
