@@ -16,6 +16,10 @@
 
 #define NR_ELEMENTS(array) (sizeof(array) / sizeof((array)[0]))
 
+#define RELEASE_PREFIX "linux-"
+
+enum { FIRST_RELEASE = 5001 }; /* 5.1 brought io_uring */
+
 /* --- names --- */
 
 #define OP(op, since) [ZS_URING_OP_##op] = { #op, since, false }
@@ -118,7 +122,7 @@ static const struct zs_kernel_name ability_names[] = {
 static_assert(NR_ELEMENTS(ability_names) == ZS_NR_ABILITIES, "");
 /* clang-format on */
 
-/* --- ZSYNC_DISABLE --- */
+/* --- words --- */
 
 static bool name_is(const char *name, const char *word, size_t length)
 {
@@ -148,6 +152,81 @@ static bool mask_bit(uint64_t *bits, const struct zs_kernel_name *names,
 	return true;
 }
 
+/* --- releases --- */
+
+/* "5.15" as 5015. Sets *end to what follows, or returns -EINVAL for what does
+ * not begin with two numbers like that. */
+static int parse_release(const char *text, const char **end)
+{
+	int numbers[2];
+	size_t length;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		length = strspn(text, "0123456789");
+		if (length < 1 || length > 3 || (i == 0 && text[length] != '.'))
+			return -EINVAL;
+		numbers[i] = atoi(text);
+		text += length + (i == 0);
+	}
+	*end = text;
+	return numbers[0] * 1000 + numbers[1];
+}
+
+/* The bits of what came after @release. */
+static uint64_t later_than(int release, const struct zs_kernel_name *names,
+			   size_t nr_names)
+{
+	uint64_t bits = 0;
+	const char *end;
+	size_t i;
+
+	for (i = 0; i < nr_names; i++)
+		if (parse_release(names[i].release, &end) > release)
+			bits |= UINT64_C(1) << i;
+	return bits;
+}
+
+static void mask_later(struct zs_kernel_mask *mask, int release)
+{
+	const char *end;
+	size_t i;
+
+	if (release < FIRST_RELEASE)
+		mask->io_uring = true;
+	for (i = 0; i < NR_ELEMENTS(op_names); i++)
+		if (parse_release(op_names[i].release, &end) > release)
+			mask->ops[i] = true;
+	mask->setup_flags |=
+		later_than(release, setup_names, NR_ELEMENTS(setup_names));
+	mask->features |=
+		later_than(release, feature_names, NR_ELEMENTS(feature_names));
+	mask->register_ops |= later_than(release, register_names,
+					 NR_ELEMENTS(register_names));
+	mask->abilities |=
+		later_than(release, ability_names, NR_ELEMENTS(ability_names));
+}
+
+/* Is it "linux-5.15", and well formed? */
+static bool mask_release(struct zs_kernel_mask *mask, const char *word,
+			 size_t length)
+{
+	const size_t prefix_length = strlen(RELEASE_PREFIX);
+	const char *end;
+	int release;
+
+	if (length < prefix_length ||
+	    !name_is(RELEASE_PREFIX, word, prefix_length))
+		return false;
+	release = parse_release(word + prefix_length, &end);
+	if (release < 0 || end != word + length)
+		return false;
+	mask_later(mask, release);
+	return true;
+}
+
+/* --- all of it --- */
+
 static int mask_word(struct zs_kernel_mask *mask, const char *word,
 		     size_t length)
 {
@@ -162,7 +241,8 @@ static int mask_word(struct zs_kernel_mask *mask, const char *word,
 		mask->ops[found] = true;
 		return 0;
 	}
-	if (mask_bit(&mask->setup_flags, setup_names, NR_ELEMENTS(setup_names),
+	if (mask_release(mask, word, length) ||
+	    mask_bit(&mask->setup_flags, setup_names, NR_ELEMENTS(setup_names),
 		     word, length) ||
 	    mask_bit(&mask->features, feature_names, NR_ELEMENTS(feature_names),
 		     word, length) ||
@@ -174,8 +254,8 @@ static int mask_word(struct zs_kernel_mask *mask, const char *word,
 	return zs_explain_as(
 		-EINVAL,
 		"ZSYNC_DISABLE: \"%.*s\" is no operation, setup flag or feature"
-		" of io_uring; names are like send_zc,defer_taskrun,ext_arg"
-		" (uring-probe lists them), or io_uring for all of it",
+		" of io_uring; names are like send_zc,ext_arg (uring-probe lists"
+		" them), linux-5.15 for all that came later, or io_uring",
 		length < 40 ? (int)length : 40, word);
 }
 

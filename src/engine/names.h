@@ -21,7 +21,7 @@ struct zs_kernel_mask {
 };
 
 /* Any thread. How many names there were, or -EINVAL, explained. Blanks and
- * empty words do no harm. */
+ * empty words do no harm. "linux-5.15" stands for all that came later. */
 int zs_kernel_mask_from_env(struct zs_kernel_mask *mask);
 
 #endif

@@ -299,7 +299,7 @@ static void why_absent(const struct zs_kernel *kernel, char *text, size_t size)
 
 	if (kernel->is_switched_off)
 		snprintf(text, size,
-			 "ZSYNC_DISABLE holds io_uring; remedy: take it out");
+			 "ZSYNC_DISABLE hides io_uring; remedy: shorten it");
 	else if (has_seccomp_filter())
 		snprintf(text, size,
 			 "a seccomp filter answers ENOSYS to %s%s; remedy: %s",
@@ -358,6 +358,7 @@ int zs_kernel_probe(struct zs_kernel *kernel)
 	if (ret < 0)
 		return ret;
 	kernel->is_masked = ret > 0;
+	kernel->hides_guards = mask.abilities & 1u << ZS_ABILITY_GUARD_INSTALL;
 	if (mask.io_uring) {
 		kernel->is_switched_off = true;
 		kernel->setup_error = -ENOSYS;

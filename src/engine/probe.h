@@ -36,8 +36,9 @@ struct zs_kernel {
 	enum zs_kernel_verdict verdict;
 	int setup_error;	 /* negative errno of the plain trial, or 0 */
 	const char *failed_call; /* whose error that is, or NULL */
-	bool is_switched_off;	 /* ZSYNC_DISABLE holds io_uring */
+	bool is_switched_off;	 /* ZSYNC_DISABLE hides io_uring */
 	bool is_masked;		 /* ZSYNC_DISABLE names anything at all */
+	bool hides_guards;	 /* GUARD_INSTALL: stacks do without it */
 	uint32_t features;	 /* ZS_URING_FEAT_..., as reported */
 	uint32_t setup_flags;	 /* ZS_URING_SETUP_... accepted, together */
 	uint8_t last_op;	 /* highest opcode known to the kernel */
@@ -59,8 +60,8 @@ struct zs_kernel {
  * Any thread. Fills *kernel. 0, or -EINVAL if ZSYNC_DISABLE (a comma-separated
  * list of operation, setup flag and feature names, in the kernel's spelling
  * without prefix, any case: "send_zc,defer_taskrun,ext_arg"; besides them
- * "register_ring_fds" and what zs_kernel_try() finds, and "io_uring" for all of
- * it) holds an unknown name,
+ * "register_ring_fds" and what zs_kernel_try() finds, "linux-5.15" for all that
+ * came after that release, and "io_uring" for all of it) holds an unknown name,
  * with a text for zs_explain(). Costs a ring setup or two where the kernel
  * knows all we use (about 100 us), one more a flag where it does not.
  */

@@ -20,7 +20,8 @@
 
 struct zs_guards {
 	size_t size;		 /* of each; constant */
-	bool by_mprotect;	 /* this kernel knows no other */
+	bool by_mprotect;	 /* this kernel knows no other, or is to
+				  * seem so; may be set before the first */
 	bool one_by_one;	 /* this kernel installs one a call */
 	bool is_proven;		 /* a first one was felt for */
 	bool is_locked;		 /* mlockall() was seen: see stack.c */

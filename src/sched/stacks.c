@@ -53,6 +53,7 @@ static void init_pool(struct zs_worker *worker, uint8_t size_class, size_t size)
 	zs_stack_pool_init(pool, size, cache_of(config, size));
 	pool->size_class = size_class;
 	pool->may_lack_guards = config->flags & ZS_CONFIG_UNGUARDED_STACKS;
+	pool->guards.by_mprotect = worker->runtime->kernel.hides_guards;
 }
 
 void zs_stacks_init(struct zs_worker *worker)
