@@ -254,8 +254,8 @@ static int mask_word(struct zs_kernel_mask *mask, const char *word,
 	return zs_explain_as(
 		-EINVAL,
 		"ZSYNC_DISABLE: \"%.*s\" is no operation, setup flag or feature"
-		" of io_uring; names are like send_zc,ext_arg (uring-probe lists"
-		" them), linux-5.15 for all that came later, or io_uring",
+		" of io_uring; names are like send_zc,ext_arg (uring-probe"
+		" lists them), linux-5.15 for all that came later, or io_uring",
 		length < 40 ? (int)length : 40, word);
 }
 
