@@ -28,8 +28,9 @@ struct play {
 	int error;
 	/* Most entries that an enter takes; 0: all. */
 	uint32_t limit;
-	/* The next so many setups fail for want of memory. */
+	/* The next so many setups fail, for want of memory or with this. */
 	int nr_setups_refused;
+	int setup_error;
 	/* What was seen. */
 	int nr_enters;
 	int nr_setups;
@@ -84,7 +85,7 @@ long __wrap_syscall(long number, ...)
 		play.nr_setups++;
 		if (play.nr_setups_refused > 0) {
 			play.nr_setups_refused--;
-			errno = ENOMEM;
+			errno = play.setup_error ? play.setup_error : ENOMEM;
 			return -1;
 		}
 	}

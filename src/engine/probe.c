@@ -241,15 +241,20 @@ static int read_number(const char *path)
 	return text[0] ? atoi(text) : -1;
 }
 
-/* Of this thread, since filters are a thread's. */
-static bool has_seccomp_filter(void)
+enum seccomp { SECCOMP_NONE, SECCOMP_FILTER, SECCOMP_UNKNOWN };
+
+/* Of this thread, since filters are a thread's. Unknown without /proc. */
+static enum seccomp seccomp_here(void)
 {
 	char status[4096];
 	const char *line;
 
 	read_text("/proc/thread-self/status", status, sizeof(status));
 	line = strstr(status, "\nSeccomp:");
-	return line && strtol(line + strlen("\nSeccomp:"), NULL, 10) == 2;
+	if (!line)
+		return status[0] ? SECCOMP_NONE : SECCOMP_UNKNOWN;
+	line += strlen("\nSeccomp:");
+	return strtol(line, NULL, 10) == 2 ? SECCOMP_FILTER : SECCOMP_NONE;
 }
 
 static const char remedy_profile[] =
@@ -260,13 +265,21 @@ static void why_refused(const struct zs_kernel *kernel, char *text, size_t size)
 {
 	int disabled = read_number("/proc/sys/kernel/io_uring_disabled");
 	int group = read_number("/proc/sys/kernel/io_uring_group");
+	enum seccomp seccomp = seccomp_here();
 	const char *error = kernel->setup_error == -EPERM ? "EPERM" : "EACCES";
 
 	if (disabled == 2)
 		snprintf(text, size,
 			 "kernel.io_uring_disabled is 2, off for everyone; "
 			 "remedy: sysctl kernel.io_uring_disabled=0");
-	else if (has_seccomp_filter())
+	else if (seccomp == SECCOMP_UNKNOWN)
+		snprintf(
+			text, size,
+			"%s fails with %s, and there is no /proc to tell why; "
+			"remedy: allow io_uring_setup, _enter and _register in "
+			"the seccomp filter, sysctl kernel.io_uring_disabled=0",
+			kernel->failed_call, error);
+	else if (seccomp == SECCOMP_FILTER)
 		snprintf(text, size,
 			 "a seccomp filter (of Docker or containerd?) answers "
 			 "%s to %s%s; remedy: %s",
@@ -296,11 +309,12 @@ static void why_absent(const struct zs_kernel *kernel, char *text, size_t size)
 {
 	/* The file came with 6.6; where it is, the kernel has io_uring. */
 	bool is_built = read_number("/proc/sys/kernel/io_uring_disabled") >= 0;
+	enum seccomp seccomp = seccomp_here();
 
 	if (kernel->is_switched_off)
 		snprintf(text, size,
 			 "ZSYNC_DISABLE hides io_uring; remedy: shorten it");
-	else if (has_seccomp_filter())
+	else if (seccomp == SECCOMP_FILTER)
 		snprintf(text, size,
 			 "a seccomp filter answers ENOSYS to %s%s; remedy: %s",
 			 kernel->failed_call,
@@ -315,9 +329,12 @@ static void why_absent(const struct zs_kernel *kernel, char *text, size_t size)
 	else
 		snprintf(text, size,
 			 "%s fails with ENOSYS: the kernel is older than 5.1, "
-			 "has no CONFIG_IO_URING, or is emulated (gVisor); "
+			 "has no CONFIG_IO_URING, or is emulated (gVisor)%s; "
 			 "remedy: Linux 5.11 or later",
-			 kernel->failed_call);
+			 kernel->failed_call,
+			 seccomp == SECCOMP_UNKNOWN ? ", or a seccomp filter "
+						      "says so (no /proc)" :
+						      "");
 }
 
 static void why_no_memory(const struct zs_kernel *kernel, char *text,
