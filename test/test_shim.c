@@ -406,7 +406,18 @@ static Suite *shim_suite(void)
 	return suite;
 }
 
+/* Without TASKRUN_FLAG (5.19) the engine would not ask the shim, which then
+ * stays out of the way. */
+static bool shim_can_work(void)
+{
+	if (zs_kernel_probe(&kernel) < 0 ||
+	    kernel.verdict != ZS_KERNEL_USABLE || kernel.has_taskrun_flag)
+		return true;
+	printf("SKIP: no TASKRUN_FLAG here, and so no shim\n");
+	return false;
+}
+
 int main(void)
 {
-	return run_suite(shim_suite());
+	return shim_can_work() ? run_suite(shim_suite()) : 0;
 }
