@@ -6,6 +6,8 @@
 #   make run           a quick benchmark that says what it shows
 #   make bench-counts  instructions and system calls against their bounds
 #   make check         build and run the tests; installs Check where it is missing
+#   make check-masks   engine tests, each pair of kernel features masked
+#   make check-full    each one alone, older kernels, too: half an hour
 #   make stress        random tests only, with more seeds: some 15 minutes
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
@@ -144,6 +146,10 @@ check: $(test-progs) $(libs)
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
 		tools/run-tests.sh $(test-progs)
 
+check-masks check-full: $(test-progs) $(O)/tools/uring-probe
+	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' tools/check-masks.sh \
+		$(if $(filter %full,$@),full,pairs) $(test-progs)
+
 # ZSYNC_TEST_SEED=N, in either, begins with that seed: it is how to replay one.
 stress: $(filter %test_stress %test_stress_shim %test_crowd %test_crowd_shim \
 	%test_cancel_instants %test_cancel_instants_shim,$(test-progs))
@@ -183,8 +189,8 @@ help:
 clean:
 	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
 
-.PHONY: all tests run bench-counts check check-docs stress format lint install \
-	check-install help clean FORCE
+.PHONY: all tests run bench-counts check check-masks check-full check-docs stress \
+	format lint install check-install help clean FORCE
 
 # --- how to make it --------------------------------------------------------
 # Rewritten only when the flags change, so that a change rebuilds everything.
