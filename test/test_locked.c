@@ -164,7 +164,7 @@ static void assert_auto_takes_the_pool(int error, const char *part)
 	ck_assert_int_eq(zs_runtime_create(&runtime, &config), 0);
 	ck_assert_int_eq(zs_runtime_info(runtime, &info), 0);
 	ck_assert_int_eq(info.execution_model, ZS_MODEL_THREAD_POOL);
-	assert_has(info.model_reason, part);
+	assert_has(zs_runtime_model_reason(runtime), part);
 	ck_assert_int_eq(zs_runtime_destroy(runtime), 0);
 	ck_assert_int_eq(run_task_with(&config, work, NULL), 0);
 }
@@ -292,6 +292,30 @@ START_TEST(filter_after_the_start_ends_the_process_with_the_remedy)
 	ck_assert_msg(died_of(child, SIGABRT), "%s", child->text);
 	assert_has(child->text, "io_uring_enter is forbidden since the start");
 	assert_has(child->text, "install seccomp filters before zs_run");
+}
+END_TEST
+
+static int compare_reasons(void *arg)
+{
+	struct zs_runtime_info info;
+
+	(void)arg;
+	ck_assert_int_eq(zs_runtime_info(NULL, &info), 0);
+	ck_assert_str_eq(zs_runtime_model_reason(NULL), info.model_reason);
+	return 0;
+}
+
+/* Also where nothing is in the way. */
+START_TEST(reason_of_the_model_is_there_for_tasks_and_others)
+{
+	struct zs_config config = config_of(ZS_MODEL_AUTO);
+	struct zs_runtime *runtime;
+
+	ck_assert_str_eq(zs_runtime_model_reason(NULL), "");
+	ck_assert_int_eq(zs_runtime_create(&runtime, &config), 0);
+	ck_assert_int_gt(strlen(zs_runtime_model_reason(runtime)), 0);
+	ck_assert_int_eq(zs_runtime_destroy(runtime), 0);
+	ck_assert_int_eq(run_task_with(&config, compare_reasons, NULL), 0);
 }
 END_TEST
 
@@ -521,6 +545,8 @@ int main(void)
 	tcase_add_loop_test(
 		tests, filter_after_the_start_ends_the_process_with_the_remedy,
 		0, 2);
+	tcase_add_test(tests,
+		       reason_of_the_model_is_there_for_tasks_and_others);
 	tcase_add_test(tests, little_locked_memory_makes_small_rings_or_none);
 	tcase_add_test(tests, no_locked_memory_is_named_with_its_remedy);
 	tcase_add_loop_test(tests, work_is_done_where_no_thread_can_be_started,

@@ -94,6 +94,11 @@ struct zs_runtime_info {
 int zs_runtime_info(const struct zs_runtime *runtime,
 		    struct zs_runtime_info *info);
 
+/* Any thread; a NULL runtime is the calling task's ("" outside one). For a
+ * person: why this model carries its tasks out, such as what keeps auto from
+ * green_threads here and the remedy. Valid until destroy. */
+const char *zs_runtime_model_reason(const struct zs_runtime *runtime);
+
 /* Any thread; a NULL runtime is the calling task's (-EPERM outside one). Writes
  * the configuration that is in force to @fd, each value with where it came from
  * as zs_config_print() does, once the model, the kernel and the rounding of

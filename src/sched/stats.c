@@ -134,6 +134,13 @@ ZS_PUBLIC int zs_runtime_info(const struct zs_runtime *runtime,
 	return 0;
 }
 
+ZS_PUBLIC const char *zs_runtime_model_reason(const struct zs_runtime *runtime)
+{
+	if (find_runtime(&runtime) < 0)
+		return "";
+	return runtime->model_reason;
+}
+
 ZS_PUBLIC int zs_stats(const struct zs_runtime *runtime, struct zs_stats *stats)
 {
 	struct zs_worker_stats one;
