@@ -11,7 +11,7 @@
 #   make stress        random tests only, with more seeds: some 15 minutes
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
-#   make check-docs    compile and run the code in README, guide and man pages
+#   make check-docs    part of it: compile and run the code in documents
 #   make install       headers, libraries, zsync.pc, programs, pages, gdb script
 #   make check-install install into a scratch folder and use it from there
 #   make clean         remove what was built
@@ -141,7 +141,8 @@ run: $(O)/bench/zsync-bench
 bench-counts: $(O)/bench/zsync-counts
 	$(Q)$<
 
-check: $(test-progs) $(libs)
+# All of it, unless TESTS picks some.
+check: $(test-progs) $(libs) $(if $(SAN)$(TESTS),,check-docs)
 	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
 		tools/run-tests.sh $(test-progs)

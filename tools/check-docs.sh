@@ -224,6 +224,7 @@ check_document()
 	trap 'rm -rf "$work"' EXIT
 	scratch=$work/scratch
 	mkdir "$scratch"
+	: >"$work/written"
 	port=$((20000 + $$ % 10000))
 	awk -v work="$work" -f tools/doc-blocks.awk "$document" \
 		>"$work/list" || status=1
