@@ -26,7 +26,9 @@
 #include <zsync/file.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
+#include <zsync/process.h>
 #include <zsync/runtime.h>
+#include <zsync/signal.h>
 #include <zsync/stats.h>
 #include <zsync/task.h>
 #include <zsync/time.h>

@@ -49,6 +49,10 @@ int zs_call_ftruncate(const struct zs_op *op);
 int zs_call_fadvise(const struct zs_op *op);
 int zs_call_madvise(const struct zs_op *op);
 
+/* calls_process.c */
+int zs_call_waitid(const struct zs_op *op);
+int zs_call_spawn(const struct zs_op *op);
+
 /* calls_net.c */
 int zs_call_nop(const struct zs_op *op);
 int zs_call_poll(const struct zs_op *op);

@@ -54,6 +54,13 @@ bool zs_entry_of_tee(struct zs_sqe *entry, const struct zs_op *op)
 	return true;
 }
 
+bool zs_entry_of_waitid(struct zs_sqe *entry, const struct zs_op *op)
+{
+	entry->file_index = op->flags;
+	entry->op_flags = 0;
+	return true;
+}
+
 static bool make_entry(struct zs_sqe *entry, const struct zs_op *op)
 {
 	const struct zs_op_type *type = &zs_op_types[op->code];

@@ -7,6 +7,7 @@
 #ifndef ZS_ENGINE_MEMCHECK_H
 #define ZS_ENGINE_MEMCHECK_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -94,6 +95,9 @@ static inline void zs_memcheck_op_done(const struct zs_op *op)
 		break;
 	case ZS_OP_STATX:
 		zs_memcheck_written(other, ZS_MEMCHECK_STATX_SIZE);
+		break;
+	case ZS_OP_WAITID:
+		zs_memcheck_written(other, sizeof(siginfo_t));
 		break;
 	case ZS_OP_ACCEPT:
 		if (!memory)

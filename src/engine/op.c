@@ -48,6 +48,8 @@ enum {
  *	accept	address = sockaddr, offset = address of its length
  *	shutdown	length = how
  *	sendmsg, recvmsg	address = msghdr, length = 1
+ *	waitid	fd = id, length = its type, offset = siginfo, flags = options
+ *	spawn	address = struct zs_spawn_call
  *
  * openat always goes to a kernel thread: tried inline, the kernel opens with
  * O_NONBLOCK, and a FIFO then answers -ENXIO or opens without its peer.
@@ -163,6 +165,11 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	OP(RECVMSG, "recvmsg", ABORTABLE, RECVMSG, .names_fd = true,
 	   .way = ZS_WAY_WHEN_READY, .events = POLLIN,
 	   .call = zs_call_recvmsg, .attempt = zs_attempt_recvmsg),
+	/* Its call does not wait, as the ring does: -EAGAIN. */
+	OP(WAITID, "waitid", ABORTABLE, WAITID, .fill = zs_entry_of_waitid,
+	   .way = ZS_WAY_AT_ONCE, .call = zs_call_waitid),
+	NO_OPCODE(SPAWN, "spawn", HELD, .way = ZS_WAY_OFFLOADED,
+		  .call = zs_call_spawn),
 };
 /* clang-format on */
 

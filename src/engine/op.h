@@ -57,6 +57,8 @@ enum zs_op_code {
 	ZS_OP_RECV,
 	ZS_OP_SENDMSG,
 	ZS_OP_RECVMSG,
+	ZS_OP_WAITID,
+	ZS_OP_SPAWN,
 	ZS_NUM_OPS
 };
 
