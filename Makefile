@@ -18,6 +18,7 @@
 #
 #   V=1                show the commands            O=out      where to build
 #   CC=clang           the compiler                 DEBUG=1    -O0 -g3
+#   CXX=clang++        the same of C++, which one test needs; CC's by default
 #   SAN=address,undefined or SAN=thread             WERROR=1   warnings are errors
 #   STATIC=1           link programs statically       CC=musl-gcc    with musl
 #   ARCH=aarch64 CROSS_COMPILE=aarch64-linux-gnu-   cross build; tests run in qemu
@@ -62,6 +63,11 @@ endif
 tool = $(if $(filter default undefined,$(origin $(1))),$(2),$($(1)))
 CC      := $(call tool,CC,$(if $(CROSS_COMPILE),$(CROSS_COMPILE)gcc,cc))
 AR      := $(call tool,AR,$(CROSS_COMPILE)ar)
+# CC's sister: g++-12 of gcc-12. The library needs none.
+CXX     := $(call tool,CXX,$(subst clang,clang++,$(subst \
+	gcc,g++,$(patsubst cc,c++,$(CC)))))
+has_cxx := $(shell $(CXX) -x c++ -include new -fsyntax-only /dev/null \
+	2>/dev/null && echo y)
 LD      := $(call tool,LD,$(CROSS_COMPILE)ld)
 NM      := $(call tool,NM,$(CROSS_COMPILE)nm)
 OBJCOPY := $(call tool,OBJCOPY,$(CROSS_COMPILE)objcopy)
@@ -88,10 +94,11 @@ static := $(if $(filter 1,$(STATIC)),-static)
 ifneq ($(and $(static),$(SAN)),)
 $(error Sanitizers cannot be linked statically: either STATIC=1 or SAN=$(SAN))
 endif
-zs_cflags := -std=gnu11 -D_GNU_SOURCE $(WARNINGS) $(if \
-	$(filter 1,$(WERROR)),-Werror) -fvisibility=hidden -fPIC -pthread \
-	-ftls-model=initial-exec $(hardening) $(tuning) -Iinclude -Isrc -Iarch/$(ARCH) \
-	$(sanitize) $(CFLAGS)
+both_flags := -D_GNU_SOURCE $(if $(filter 1,$(WERROR)),-Werror) \
+	-fvisibility=hidden -fPIC -pthread -ftls-model=initial-exec $(hardening) \
+	$(tuning) -Iinclude -Isrc -Iarch/$(ARCH) $(sanitize) $(CFLAGS)
+zs_cflags := -std=gnu11 $(WARNINGS) $(both_flags)
+zs_cxxflags := -std=c++17 -Wall -Wextra -Wpedantic $(both_flags)
 
 # --- quiet output ----------------------------------------------------------
 Q     := $(if $(filter 1,$(V)),,@)
@@ -99,15 +106,17 @@ quiet  = $(if $(filter 1,$(V)),,@printf '  %-7s %s\n' $(1) $(2:$(O)/%=%);)
 
 # --- gather what every Kbuild names ----------------------------------------
 # objs/DIR, libs/DIR: the objects of obj-y and lib-y. progs/DIR: the programs of
-# prog-y. dirs/DIR: the folders below.
+# prog-y. dirs/DIR: the folders below. What needs C++ is in prog-$(has_cxx).
 define read-kbuild
   obj-y :=
   lib-y :=
   prog-y :=
+  prog- :=
   include $(1)/Kbuild
   kbuilds += $(1)/Kbuild
   objs/$(1) := $$(addprefix $(O)/$(1)/,$$(filter %.o,$$(obj-y)))
   libs/$(1) := $$(addprefix $(O)/$(1)/,$$(lib-y))
+  prog-/$(1) := $$(prog-)
   dirs/$(1) := $$(addprefix $(1)/,$$(patsubst %/,%,$$(filter %/,$$(obj-y))))
   $$(foreach p,$$(prog-y),$$(eval $$(call read-program,$(1),$$(p))))
   $$(foreach d,$$(dirs/$(1)),$$(eval $$(call read-kbuild,$$(d))))
@@ -144,6 +153,7 @@ bench-counts: $(O)/bench/zsync-counts
 # All of it, unless TESTS picks some.
 check: $(test-progs) $(libs) $(if $(SAN)$(TESTS),,check-docs)
 	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
+	$(Q)$(if $(has_cxx),,echo 'SKIP: no compiler of C++ ($(CXX)): left out $(prog-/test)')
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
 		tools/run-tests.sh $(test-progs)
 
@@ -170,10 +180,10 @@ check-docs: all
 		EMULATOR='$(EMULATOR)' tools/check-docs.sh
 
 format:
-	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]')
+	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]' -o -name '*.cc')
 
 lint:
-	$(Q)CC='$(CC)' CFLAGS='$(zs_cflags)' tools/lint.sh
+	$(Q)CC='$(CC)' CXX='$(CXX)' CFLAGS='$(zs_cflags)' tools/lint.sh
 
 install: all
 	$(Q)DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' \
@@ -195,18 +205,20 @@ clean:
 
 # --- how to make it --------------------------------------------------------
 # Rewritten only when the flags change, so that a change rebuilds everything.
-flags := $(subst ','\'',$(CC) $(zs_cflags) $(static) $(LDFLAGS))
+flags := $(subst ','\'',$(CC) $(CXX) $(zs_cflags) $(static) $(LDFLAGS))
 $(O)/.flags: FORCE
 	$(Q)mkdir -p $(@D); echo '$(flags)' | cmp -s - $@ || echo '$(flags)' >$@
 
-compile = mkdir -p $(@D); $(CC) $(zs_cflags) $(flags/$(firstword $(subst \
-	/, ,$(@:$(O)/%=%)))) -MMD -MP -c -o $@ $<
+compile = mkdir -p $(@D); $(or $(1),$(CC) $(zs_cflags)) $(flags/$(firstword \
+	$(subst /, ,$(@:$(O)/%=%)))) -MMD -MP -c -o $@ $<
 $(O)/%.o: %.c $(O)/.flags
-	$(call quiet,CC,$@)$(compile)
+	$(call quiet,CC,$@)$(call compile)
+$(O)/%.o: %.cc $(O)/.flags
+	$(call quiet,CXX,$@)$(call compile,$(CXX) $(zs_cxxflags))
 $(O)/%.o: %.S $(O)/.flags
-	$(call quiet,AS,$@)$(compile)
+	$(call quiet,AS,$@)$(call compile)
 $(O)/%.o: FORCE
-	@echo "$(dir $*)Kbuild names $(@F), but there is no $*.c or $*.S" >&2; exit 1
+	@echo "$(dir $*)Kbuild names $(@F), but there is no $*.c, .cc or .S" >&2; exit 1
 
 # What programs link: one relocatable object whose global names are all public.
 $(O)/zsync.o: $(lib-objs) $(kbuilds)

@@ -13,7 +13,8 @@ complain()
 	status=1
 }
 
-sources=$(find src arch include test bench tools examples -name '*.[chS]' | sort)
+sources=$(find src arch include test bench tools examples \
+	-name '*.[chS]' -o -name '*.cc' | sort)
 
 for file in $sources; do
 	lines=$(wc -l <"$file")
@@ -22,7 +23,7 @@ for file in $sources; do
 		complain "$file:1: no SPDX-License-Identifier: MIT"
 	case $file in
 	arch/*.S) kbuild=arch/Kbuild object=switch.o ;;
-	*.c) kbuild=${file%/*}/Kbuild object=$(basename "$file" .c) ;;
+	*.c | *.cc) kbuild=${file%/*}/Kbuild object=$(basename "${file%.*}") ;;
 	*) continue ;;
 	esac
 	# A program is named like its only object, perhaps with dashes.

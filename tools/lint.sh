@@ -1,7 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # All that can be said of the sources without running them. Called by `make
-# lint`: CC= CFLAGS= tools/lint.sh. Every step runs, any complaint makes it fail.
+# lint`: CC= CXX= CFLAGS= tools/lint.sh. Every step runs, any complaint makes it
+# fail.
 set -u
 
 status=0
@@ -24,11 +25,21 @@ rooms="src arch include test bench tools examples"
 # shellcheck disable=SC2086 # lists of words, here and below
 headers=$(find src include -name '*.h' | sort)
 c_files=$(find $rooms -name '*.c' | sort)
-formatted=$(find $rooms -name '*.[ch]' | sort)
+formatted=$(find $rooms -name '*.[ch]' -o -name '*.cc' | sort)
+public=$(find include -name '*.h' | sort)
 arch=$(echo "$CFLAGS" | grep -oE 'arch/[a-z0-9_]+')
 jobs=$(nproc 2>/dev/null || echo 1)
 
+<<<<<<< HEAD
 export CC
+=======
+# strictly COMPILER...: the source on stdin, by the strictest rules.
+strictly()
+{
+	"$@" -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only -
+}
+
+>>>>>>> 1763157 (sched: exceptions are each task's own, and none leaves a task)
 # Every header compiles by itself, the public ones as strict C11 and as C++.
 lone_headers()
 {
@@ -38,12 +49,14 @@ lone_headers()
 		echo "#include \"$name\"" | $CC $CFLAGS -Werror -Iarch \
 			-fsyntax-only -x c - || failed=1
 	done
-	echo '#include <zsync.h>' | $CC -std=c11 -Wall -Wextra -Wpedantic \
-		-Werror -Iinclude -fsyntax-only -x c - || failed=1
-	if command -v c++ >/dev/null; then
-		echo '#include <zsync.h>' | c++ -std=c++11 -Wall -Wextra \
-			-Werror -Iinclude -fsyntax-only -x c++ - || failed=1
-	fi
+	for header in $public; do
+		echo "#include <${header#*/}>" >"$work/lone"
+		strictly $CC -std=c11 -x c <"$work/lone" || failed=1
+		strictly $CXX -std=c++17 -x c++ <"$work/lone" || failed=1
+	done
+	echo '#include <zsync.h>' >"$work/lone"
+	strictly $CXX -std=c++11 -x c++ <"$work/lone" || failed=1
+	strictly $CXX -std=c++20 -x c++ <"$work/lone" || failed=1
 	return $failed
 }
 

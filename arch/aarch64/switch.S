@@ -94,6 +94,8 @@ zs_switch_frames:
 	.p2align 6
 zs_switch_call:
 	.cfi_startproc
+	/* Reports an exception that comes to here; relative, 4 bytes. */
+	.cfi_personality 0x1b, zs_exceptions_leave_task
 	hint	#34
 	sub	sp, sp, #ZS_FRAME_SPAN
 	.cfi_def_cfa_offset ZS_FRAME_SPAN
@@ -157,6 +159,7 @@ zs_switch_call:
 	.p2align 4
 zs_switch_trampoline:
 	.cfi_startproc
+	.cfi_personality 0x1b, zs_exceptions_leave_task
 	.cfi_undefined x30
 	/* Unwinders look for the caller of a frame just before the address it
 	 * returns to; that must be in here for a context not started yet. */

@@ -96,6 +96,8 @@ zs_switch_frames:
 	.p2align 6
 zs_switch_call:
 	.cfi_startproc
+	/* Reports an exception that comes to here; relative, 4 bytes. */
+	.cfi_personality 0x1b, zs_exceptions_leave_task
 	endbr64
 	/* It stays where it is, in the red zone of the frame, for the ret. */
 	pop	%rax
@@ -169,6 +171,7 @@ zs_switch_call:
 	.p2align 4
 zs_switch_trampoline:
 	.cfi_startproc
+	.cfi_personality 0x1b, zs_exceptions_leave_task
 	.cfi_undefined %rip
 	/* Unwinders look for the caller of a frame one byte before the address
 	 * it returns to; that must be in here for a context not started yet. */

@@ -6,7 +6,12 @@
  * A task that has not started may be started by any worker; once it has run it
  * stays on that worker, so thread-local variables never change under it. Two
  * tasks of one worker do share them. A task must not park while it holds a
- * pthread lock, nor inside a C++ catch block.
+ * pthread lock.
+ *
+ * C++: tasks may throw and catch, and park inside a catch block or a destructor
+ * (not where C++'s library came by dlopen()). An exception must not leave the
+ * task's function: it is reported with the task's name and ends the process by
+ * std::terminate().
  */
 #ifndef ZSYNC_TASK_H
 #define ZSYNC_TASK_H

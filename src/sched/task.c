@@ -19,6 +19,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "sched/balance.h"
+#include "sched/exceptions.h"
 #include "sched/runtime.h"
 #include "sched/sanitize.h"
 #include "sched/scope.h"
@@ -43,10 +44,11 @@ context_of(struct zs_worker *worker, const struct zs_task *task)
 		      worker->loop_context;
 }
 
-/* Leaves a context that is resumed later, through *@save_sp. @next is NULL for
- * the loop. Other tasks of this thread may change errno meanwhile. */
-static ZS_ALWAYS_INLINE void switch_to(struct zs_worker *worker, void **save_sp,
-				       struct zs_task *next)
+/* Leaves a context that is resumed later, through *@save_sp, and that holds no
+ * exceptions. @next is NULL for the loop. Other tasks of this thread may change
+ * errno meanwhile. */
+static ZS_ALWAYS_INLINE void
+switch_plainly(struct zs_worker *worker, void **save_sp, struct zs_task *next)
 {
 	struct zs_sanitize_context to = context_of(worker, next);
 	int saved_errno = *worker->errno_place;
@@ -57,6 +59,32 @@ static ZS_ALWAYS_INLINE void switch_to(struct zs_worker *worker, void **save_sp,
 	zs_switch(save_sp, next ? next->sp : worker->loop_sp);
 	zs_sanitize_after_switch(fake);
 	*worker->errno_place = saved_errno;
+}
+
+/* From inside a catch block. The thread has none in between, which is what
+ * everybody else resumes with. */
+static ZS_COLD void switch_holding(struct zs_worker *worker, void **save_sp,
+				   struct zs_task *next)
+{
+	struct zs_exceptions held = *worker->exceptions;
+
+	*worker->exceptions = (struct zs_exceptions){ 0 };
+	switch_plainly(worker, save_sp, next);
+	*worker->exceptions = held;
+}
+
+static ZS_ALWAYS_INLINE bool holds_exceptions(const struct zs_worker *worker)
+{
+	return zs_unlikely(zs_exceptions_are_held(worker->exceptions));
+}
+
+static ZS_ALWAYS_INLINE void switch_to(struct zs_worker *worker, void **save_sp,
+				       struct zs_task *next)
+{
+	if (holds_exceptions(worker))
+		switch_holding(worker, save_sp, next);
+	else
+		switch_plainly(worker, save_sp, next);
 }
 
 /* Nothing of @task has run yet. */
@@ -172,11 +200,11 @@ static ZS_ALWAYS_INLINE void set_wait(struct zs_worker *worker,
 	task->parked_ns = zs_worker_now(worker);
 }
 
-static ZS_NOINLINE void park_at_end_of_round(struct zs_worker *worker)
+static ZS_NOINLINE void park_with_care(struct zs_worker *worker)
 {
 	struct zs_task *task = worker->current;
 
-	switch_to(worker, &task->sp, choose_or_begin(worker));
+	switch_to(worker, &task->sp, choose_runnable(worker));
 }
 
 /* In the midst of a round it calls no function, and so needs hardly a frame. */
@@ -186,10 +214,10 @@ void zs_task_park(const struct zs_wait_type *type, const void *waits_on)
 	struct zs_task *task = worker->current;
 
 	set_wait(worker, type, waits_on);
-	if (zs_likely(has_next_of_round(worker)))
-		switch_to(worker, &task->sp, next_of_round(worker));
+	if (zs_likely(has_next_of_round(worker)) && !holds_exceptions(worker))
+		switch_plainly(worker, &task->sp, next_of_round(worker));
 	else
-		park_at_end_of_round(worker);
+		park_with_care(worker);
 }
 
 void zs_task_wake(struct zs_task *task)
@@ -402,13 +430,16 @@ static ZS_NOINLINE void call_apart(struct zs_worker *worker,
 				   struct zs_task *child)
 {
 	struct zs_stack *stack = take_stack(worker, child);
+	struct zs_exceptions held = *worker->exceptions;
 
 	if (!stack) {
 		worker->current->wait = NULL;
 		return;
 	}
+	*worker->exceptions = (struct zs_exceptions){ 0 };
 	call_on(worker, stack, child,
 		is_usual(stack) ? called_main : called_main_apart);
+	*worker->exceptions = held;
 	zs_stack_put(zs_worker_stacks(worker, stack->size_class), stack);
 }
 
@@ -419,7 +450,8 @@ void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
 
 	set_wait(worker, type, waits_on);
 	if (zs_unlikely(!stack || child->stack_class || !is_usual(stack) ||
-			!zs_sanitize_stack_is_known(stack))) {
+			!zs_sanitize_stack_is_known(stack)) ||
+	    holds_exceptions(worker)) {
 		call_apart(worker, child);
 		return;
 	}

@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/explain.h"
 #include "sched/balance.h"
+#include "sched/exceptions.h"
 #include "sched/fds.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
@@ -316,6 +317,7 @@ int zs_worker_enter(struct zs_worker *worker)
 	zs_wheel_init(&worker->wheel, zs_worker_now(worker));
 	zs_task_prepare_loop(worker);
 	worker->errno_place = &errno;
+	worker->exceptions = zs_exceptions_of_thread();
 	zs_worker_self = worker;
 	zs_stall_enter(worker);
 	return 0;

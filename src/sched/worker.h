@@ -26,6 +26,7 @@
 #include "sched/wheel.h"
 #include "zsync/config.h"
 
+struct zs_exceptions;
 struct zs_runtime;
 struct zs_worker_stats;
 
@@ -106,7 +107,9 @@ struct zs_worker {
 	/* The first users of descriptors, see fds.h; constant. */
 	_Atomic(struct zs_task *) *fd_users;
 	uint32_t num_fds;
-	int *errno_place; /* the thread's: no call is needed to find it */
+	/* The thread's: no call is needed to find them. */
+	int *errno_place;
+	struct zs_exceptions *exceptions;
 	void *loop_sp;
 	struct zs_stack_pool stacks;
 	struct zs_slab tasks;
