@@ -54,6 +54,47 @@ int zs_runtime_create(struct zs_runtime **runtime,
  * was started before, -EAGAIN if a thread could not be made. */
 int zs_runtime_start(struct zs_runtime *runtime);
 
+/*
+ * A runtime inside another event loop. Instead of zs_runtime_start(), the
+ * loop's thread calls zs_runtime_start_embedded(), waits for zs_runtime_fd() to
+ * be readable together with whatever else it waits for, and calls
+ * zs_runtime_step() then:
+ *
+ *	zs_runtime_start_embedded(runtime);
+ *	do {
+ *		step = zs_runtime_step(runtime);
+ *		poll(fds, 1 + nr_own, step == ZS_STEP_READY ? 0 : -1);
+ *		...
+ *	} while (step != ZS_STEP_ENDED);
+ *
+ * Tasks run only inside a step. Between steps the thread is like any that is
+ * no worker: it may spawn, cancel, stop, but calls for tasks are -EPERM. From
+ * start to end SIGPIPE is blocked on it, and signal handlers with SA_ONSTACK
+ * run on a stack of the runtime's.
+ */
+enum zs_step {
+	ZS_STEP_IDLE,  /* nothing to do until the descriptor is readable */
+	ZS_STEP_READY, /* there is more to do: call again, and do not wait */
+	ZS_STEP_ENDED, /* it was stopped, and no task is left: destroy it */
+};
+
+/* Any thread, outside a task (-EPERM); that thread becomes the loop's. -EINVAL
+ * if the runtime has more than one worker, -EOPNOTSUPP where its model cannot
+ * be embedded, -EALREADY if it was started before, -EMFILE, -ENOMEM. */
+int zs_runtime_start_embedded(struct zs_runtime *runtime);
+
+/* Any thread. The descriptor, always the same; the runtime's, which closes it
+ * when it is destroyed. To be waited for (poll, select, epoll and the like, by
+ * level) and for nothing else: readable when the runtime wants to run, be it
+ * for an operation, a timer, a spawn or a cancel from elsewhere. It may be
+ * readable without a reason. -ESTALE if it was not started embedded. */
+int zs_runtime_fd(struct zs_runtime *runtime);
+
+/* The loop's thread. Runs what is ready, at most some 256 tasks' turns, and
+ * never waits. An enum zs_step; -EPERM on another thread, or inside a task or a
+ * timer's function; -ESTALE if it was not started embedded. */
+int zs_runtime_step(struct zs_runtime *runtime);
+
 /* Any thread, from start until stop. Spawns a task that belongs to no nursery
  * but the runtime's own; its error is counted and cancels nothing. Errors as
  * zs_nursery_spawn(); -ESTALE if the runtime is not running. */
@@ -68,7 +109,9 @@ int zs_runtime_spawn_with(struct zs_runtime *runtime,
  * A thread that is not a worker of it (-EDEADLK). Cancels all tasks and waits
  * until they and the workers have ended; from here on nothing can be spawned.
  * -ETIMEDOUT if that has not happened by @deadline_ns (ZS_NEVER: no limit): the
- * stop goes on, and may be called again. 0 if it had ended before. What keeps
+ * stop goes on, and may be called again. 0 if it had ended before. The thread
+ * that steps an embedded runtime runs its tasks to their end meanwhile; with a
+ * @deadline_ns of 0 it only asks, and has to go on with the steps. What keeps
  * it is a task that does not return, or an operation that the kernel holds: a
  * transfer of a file, of which a cancel only asks. zs_explain() says how many
  * tasks are left and what the first of them wait for, zs_dump() tells of all.

@@ -65,6 +65,15 @@ struct zs_engine_ops {
 		     int64_t wait_ns);
 	/* Would reap() find something? No system call. */
 	bool (*ready)(struct zs_engine *engine);
+	/*
+	 * For who waits elsewhere than in reap(). Flushes; returns a
+	 * descriptor, always the same, that has become readable since the last
+	 * reap() began if the kernel has done something or somebody has called
+	 * wake(). May lower *wait_ns, after which reap() has to be called in
+	 * any case. A negative errno: it cannot be watched. NULL: an engine
+	 * that has no such descriptor.
+	 */
+	int (*watch)(struct zs_engine *engine, int64_t *wait_ns);
 	/* Any thread, from create to destroy. Ends the wait that a reap() is
 	 * in, or else the next one; several may end one. */
 	void (*wake)(struct zs_engine *engine);

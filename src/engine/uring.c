@@ -442,6 +442,8 @@ static void uring_reap(struct zs_engine *engine, struct zs_queue *done,
 	struct zs_uring *uring = uring_of(engine);
 	struct zs_ring *ring = &uring->ring;
 
+	if (zs_unlikely(uring->is_embedded))
+		zs_uring_forget_signals(uring);
 	if (zs_unlikely(has_refused(uring)))
 		queue_refused(uring);
 	uring->is_polling = wait_ns <= 0;
@@ -525,6 +527,7 @@ const struct zs_engine_ops zs_uring_ops = {
 	.flush = uring_flush,
 	.reap = uring_reap,
 	.ready = uring_ready,
+	.watch = zs_uring_watch,
 	.wake = uring_wake,
 	.finish = uring_finish,
 	.destroy = uring_destroy,

@@ -58,6 +58,8 @@ struct zs_uring {
 	/* An enter has found nothing behind TASKRUN: see uring_ready(). */
 	bool is_flag_stale;
 	bool is_finishing;
+	/* Somebody else waits, for wake_fd, which no read is armed for. */
+	bool is_embedded;
 	/* Ops and cancels that found the queue full and the kernel unwilling to
 	 * empty it. Every reap and flush tries again. */
 	struct zs_queue deferred;
@@ -68,6 +70,11 @@ struct zs_uring {
 	int wake_fd; /* eventfd; anyone writes */
 	uint64_t wake_count;
 };
+
+/* uring_watch.c. The engine's watch(). */
+int zs_uring_watch(struct zs_engine *engine, int64_t *wait_ns);
+/* Before a reap: its descriptor is readable again for what comes from now. */
+void zs_uring_forget_signals(struct zs_uring *uring);
 
 /* What the kernel is to know @op by, whose entry is the next. */
 static ZS_ALWAYS_INLINE uint64_t

@@ -51,9 +51,13 @@ uint32_t zs_runtime_fork_count(void)
 	return atomic_load_explicit(&fork_count, memory_order_relaxed);
 }
 
-static bool has_forked(const struct zs_runtime *runtime)
+int zs_runtime_check_process(const struct zs_runtime *runtime)
 {
-	return runtime->fork_count != zs_runtime_fork_count();
+	if (runtime->fork_count == zs_runtime_fork_count())
+		return 0;
+	return zs_explain_as(-EPERM, "this process was forked from the one "
+				     "that has the runtime: make another "
+				     "here, or exec");
 }
 
 /* --- create --- */
@@ -189,15 +193,9 @@ ZS_PUBLIC int zs_runtime_create(struct zs_runtime **created,
 
 /* --- start, spawn, stop --- */
 
-static int phase_of(struct zs_runtime *runtime)
-{
-	/* acquire: pairs with set_phase(). */
-	return atomic_load_explicit(&runtime->phase, memory_order_acquire);
-}
-
 static void set_phase(struct zs_runtime *runtime, enum zs_runtime_phase phase)
 {
-	/* release: publishes the root to spawns. */
+	/* release: publishes the root to spawns, see zs_runtime_phase(). */
 	atomic_store_explicit(&runtime->phase, phase, memory_order_release);
 }
 
@@ -213,6 +211,9 @@ static int start_once(struct zs_runtime *runtime, uint32_t first)
 	pthread_sigmask(SIG_SETMASK, NULL, &runtime->signal_mask);
 	zs_scope_init_root(&runtime->root, &runtime->workers[0]);
 	ret = zs_threads_start(runtime, first);
+	/* That of zs_run() enters once it has been started. */
+	if (ret == 0 && first > 0 && !runtime->ends_when_idle)
+		ret = zs_embed_enter(runtime);
 	set_phase(runtime, ret < 0 ? ZS_RUNTIME_STOPPED : ZS_RUNTIME_RUNNING);
 	if (ret == 0)
 		return 0;
@@ -230,12 +231,12 @@ static void end_threads(struct zs_runtime *runtime)
 	zs_signals_release(&runtime->config);
 }
 
-static int start(struct zs_runtime *runtime, uint32_t first)
+int zs_runtime_start_from(struct zs_runtime *runtime, uint32_t first)
 {
 	int ret = -EALREADY;
 
 	pthread_mutex_lock(&runtime->start_lock);
-	if (phase_of(runtime) == ZS_RUNTIME_CREATED)
+	if (zs_runtime_phase(runtime) == ZS_RUNTIME_CREATED)
 		ret = start_once(runtime, first);
 	else
 		zs_explain_as(ret, "the runtime was started before");
@@ -245,11 +246,12 @@ static int start(struct zs_runtime *runtime, uint32_t first)
 
 ZS_PUBLIC int zs_runtime_start(struct zs_runtime *runtime)
 {
+	int ret;
+
 	if (!runtime)
 		return zs_explain_none(-EINVAL);
-	if (has_forked(runtime))
-		return zs_explain_none(-EPERM);
-	return start(runtime, 0);
+	ret = zs_runtime_check_process(runtime);
+	return ret < 0 ? ret : zs_runtime_start_from(runtime, 0);
 }
 
 static int spawn_into_root(struct zs_runtime *runtime,
@@ -259,9 +261,10 @@ static int spawn_into_root(struct zs_runtime *runtime,
 
 	if (ret < 0 || !runtime)
 		return zs_explain_none(-EINVAL);
-	if (has_forked(runtime))
-		return zs_explain_none(-EPERM);
-	if (phase_of(runtime) != ZS_RUNTIME_RUNNING)
+	ret = zs_runtime_check_process(runtime);
+	if (ret < 0)
+		return ret;
+	if (zs_runtime_phase(runtime) != ZS_RUNTIME_RUNNING)
 		return zs_explain_as(-ESTALE, "the runtime is not running");
 	return zs_spawn_remotely(&runtime->root, 0, spawn);
 }
@@ -303,7 +306,7 @@ ZS_PUBLIC int zs_runtime_spawn_with(struct zs_runtime *runtime,
 void zs_runtime_root_idle(struct zs_runtime *runtime)
 {
 	if (!runtime->ends_when_idle &&
-	    phase_of(runtime) != ZS_RUNTIME_STOPPING)
+	    zs_runtime_phase(runtime) != ZS_RUNTIME_STOPPING)
 		return;
 	if (zs_scope_close_root(&runtime->root))
 		zs_threads_tell_to_quit(runtime);
@@ -332,8 +335,7 @@ static bool await_threads(struct zs_runtime *runtime, int64_t deadline_ns)
 	return true;
 }
 
-/* Under the lock, which is let go of meanwhile. */
-static void finish(struct zs_runtime *runtime)
+void zs_runtime_finish(struct zs_runtime *runtime)
 {
 	runtime->is_joining = true;
 	pthread_mutex_unlock(&runtime->lock);
@@ -346,7 +348,7 @@ static void finish(struct zs_runtime *runtime)
 
 static void ask_to_stop(struct zs_runtime *runtime)
 {
-	if (phase_of(runtime) != ZS_RUNTIME_RUNNING)
+	if (zs_runtime_phase(runtime) != ZS_RUNTIME_RUNNING)
 		return;
 	set_phase(runtime, ZS_RUNTIME_STOPPING);
 	zs_scope_ask_cancel(&runtime->root, 0, ZS_CANCEL_STOPPING);
@@ -355,24 +357,32 @@ static void ask_to_stop(struct zs_runtime *runtime)
 ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 {
 	bool ended;
+	int ret;
 
 	if (!runtime || deadline_ns < 0)
 		return zs_explain_none(-EINVAL);
-	if (has_forked(runtime))
-		return zs_explain_none(-EPERM);
-	if (zs_worker_self && zs_worker_self->runtime == runtime)
+	ret = zs_runtime_check_process(runtime);
+	if (ret < 0)
+		return ret;
+	if (zs_worker_self &&
+	    (zs_worker_self->runtime == runtime || zs_embed_is_ours(runtime)))
 		return zs_explain_as(-EDEADLK, "a task cannot stop the runtime "
 					       "that it runs in: return, or "
 					       "cancel its nursery");
 	pthread_mutex_lock(&runtime->start_lock);
-	if (phase_of(runtime) == ZS_RUNTIME_CREATED)
+	if (zs_runtime_phase(runtime) == ZS_RUNTIME_CREATED)
 		set_phase(runtime, ZS_RUNTIME_STOPPED);
 	pthread_mutex_unlock(&runtime->start_lock);
 	pthread_mutex_lock(&runtime->lock);
 	ask_to_stop(runtime);
+	if (zs_embed_is_ours(runtime)) {
+		pthread_mutex_unlock(&runtime->lock);
+		zs_embed_drive(runtime, deadline_ns);
+		pthread_mutex_lock(&runtime->lock);
+	}
 	ended = await_threads(runtime, deadline_ns);
-	if (ended && phase_of(runtime) != ZS_RUNTIME_STOPPED)
-		finish(runtime);
+	if (ended && zs_runtime_phase(runtime) != ZS_RUNTIME_STOPPED)
+		zs_runtime_finish(runtime);
 	pthread_mutex_unlock(&runtime->lock);
 	return ended ? 0 : zs_dump_explain_stop(runtime);
 }
@@ -398,6 +408,8 @@ static void destroy(struct zs_runtime *runtime)
 	free(runtime->workers);
 	zs_fds_fini(&runtime->fds);
 	zs_slab_fini(&runtime->foreign_tasks);
+	if (runtime->is_embedded)
+		zs_embed_fini(runtime);
 	pthread_cond_destroy(&runtime->changed);
 	pthread_mutex_destroy(&runtime->lock);
 	pthread_mutex_destroy(&runtime->start_lock);
@@ -406,13 +418,14 @@ static void destroy(struct zs_runtime *runtime)
 
 ZS_PUBLIC int zs_runtime_destroy(struct zs_runtime *runtime)
 {
-	int phase;
+	int phase, ret;
 
 	if (!runtime)
 		return 0;
-	if (has_forked(runtime))
-		return zs_explain_none(-EPERM);
-	phase = phase_of(runtime);
+	ret = zs_runtime_check_process(runtime);
+	if (ret < 0)
+		return ret;
+	phase = zs_runtime_phase(runtime);
 	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
 		return zs_explain_as(-EBUSY, "the runtime runs: call "
 					     "zs_runtime_stop() first");
@@ -471,7 +484,7 @@ ZS_PUBLIC int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg)
 	if (!runtime)
 		return ret;
 	runtime->ends_when_idle = true;
-	ret = start(runtime, 1);
+	ret = zs_runtime_start_from(runtime, 1);
 	if (ret < 0)
 		goto destroy;
 	ret = zs_worker_enter(&runtime->workers[0]);

@@ -44,6 +44,13 @@ struct zs_runtime {
 	/* The program that forked has another number than its child. */
 	uint32_t fork_count;
 
+	/* The thread of its only worker is a foreign loop's; see embed.c.
+	 * Written before it runs. */
+	bool is_embedded;
+	int watch_fd; /* that loop waits for */
+	int timer_fd;
+	int64_t timer_ns; /* when it becomes readable; the worker's */
+
 	/* Ends by itself when the root has no task left. Else: when stopped. */
 	bool ends_when_idle;
 	struct zs_scope root;
@@ -89,6 +96,28 @@ static inline void zs_runtime_end_foreign_post(struct zs_runtime *runtime)
 	atomic_fetch_sub_explicit(&runtime->foreign_posts, 1,
 				  memory_order_release);
 }
+
+static inline int zs_runtime_phase(struct zs_runtime *runtime)
+{
+	/* acquire: pairs with the release in runtime.c. */
+	return atomic_load_explicit(&runtime->phase, memory_order_acquire);
+}
+
+/* 0, or -EPERM with a text in a child of fork(). */
+int zs_runtime_check_process(const struct zs_runtime *runtime);
+/* Sets off the workers from @first on; 0 or a negative errno, explained. */
+int zs_runtime_start_from(struct zs_runtime *runtime, uint32_t first);
+/* Under the lock, which is let go of meanwhile: no worker is left. */
+void zs_runtime_finish(struct zs_runtime *runtime);
+
+/* embed.c. Makes the calling thread the worker's. 0 or a negative errno. */
+int zs_embed_enter(struct zs_runtime *runtime);
+/* After the runtime has ended. */
+void zs_embed_fini(struct zs_runtime *runtime);
+/* Is the calling thread the one that steps it? */
+bool zs_embed_is_ours(struct zs_runtime *runtime);
+/* That thread: steps it until it has ended, or until @deadline_ns. */
+void zs_embed_drive(struct zs_runtime *runtime, int64_t deadline_ns);
 
 /* Worker 0's thread: the root has no task left. */
 void zs_runtime_root_idle(struct zs_runtime *runtime);

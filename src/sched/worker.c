@@ -250,7 +250,8 @@ static void reap(struct zs_worker *worker, int64_t wait_ns)
 	}
 }
 
-static void turn(struct zs_worker *worker)
+/* All of a turn but the engine's part. */
+static void run_turn(struct zs_worker *worker)
 {
 	int64_t now_ns;
 
@@ -270,19 +271,53 @@ static void turn(struct zs_worker *worker)
 	/* Before it might sleep. */
 	if (zs_unlikely(worker->closers))
 		zs_fds_look_again(worker);
-	reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
 }
 
-void zs_worker_loop(struct zs_worker *worker)
+/* What is left once no task is: messages to some that ended may be. */
+static void end_loop(struct zs_worker *worker)
 {
-	while (!must_quit(worker))
-		turn(worker);
-	/* No task is left, but messages to some that ended may be. */
 	handle_messages(worker);
 	ZS_ASSERT(!zs_worker_has_ready(worker));
 	ZS_ASSERT(!worker->arrivals.first);
 	ZS_ASSERT(!worker->sized.first);
 	ZS_ASSERT(zs_deque_size(&worker->unstarted) == 0);
+}
+
+void zs_worker_loop(struct zs_worker *worker)
+{
+	while (!must_quit(worker)) {
+		run_turn(worker);
+		reap(worker, zs_worker_has_ready(worker) ? 0 : idle(worker));
+	}
+	end_loop(worker);
+}
+
+bool zs_worker_turn_once(struct zs_worker *worker, int64_t *wait_ns)
+{
+	struct zs_engine *engine = worker->engine;
+
+	/* It has been asleep since the last time, perhaps. */
+	reap(worker, 0);
+	if (must_quit(worker))
+		return true;
+	run_turn(worker);
+	if (!has_work(worker)) {
+		*wait_ns = fall_asleep(worker);
+		if (*wait_ns > 0)
+			engine->ops->watch(engine, wait_ns);
+		if (*wait_ns > 0 && !engine->ops->ready(engine))
+			return false;
+	}
+	engine->ops->flush(engine);
+	return true;
+}
+
+bool zs_worker_quits(struct zs_worker *worker)
+{
+	if (!must_quit(worker))
+		return false;
+	end_loop(worker);
+	return true;
 }
 
 /* --- life --- */

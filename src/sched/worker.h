@@ -251,6 +251,11 @@ void zs_worker_fini(struct zs_worker *worker);
 int zs_worker_enter(struct zs_worker *worker);
 /* Runs tasks until must_quit. */
 void zs_worker_loop(struct zs_worker *worker);
+/* One turn that does not wait. False if nothing is left to do: then *wait_ns is
+ * how long that will be so, unless the engine's descriptor becomes readable. */
+bool zs_worker_turn_once(struct zs_worker *worker, int64_t *wait_ns);
+/* Is no task left? The last thing before zs_worker_leave(). */
+bool zs_worker_quits(struct zs_worker *worker);
 /* Undoes zs_worker_enter(). */
 void zs_worker_leave(struct zs_worker *worker);
 
