@@ -230,6 +230,9 @@ $(O)/libzsync.so: $(lib-objs) $(kbuilds) src/zsync.map
 	$(call quiet,LD,$@)$(CC) $(zs_cflags) -shared -o $@ $(lib-objs) \
 		-Wl,-soname,$(@F).$(SOVERSION),--version-script,src/zsync.map \
 		-Wl,-z,relro,-z,now $(LDFLAGS) && ln -sf $(@F) $@.$(SOVERSION)
+# CALL(type, name) for each public function that returns a number.
+$(O)/test/public_calls.h: $(wildcard include/*.h include/zsync/*.h)
+	$(call quiet,GEN,$@)mkdir -p $(@D); CC='$(CC)' tools/public-calls.sh >$@
 # What tests, tools and benchmarks link: the same with its insides in reach.
 $(O)/internal.a: $(lib-objs) $(kbuilds)
 	$(call quiet,AR,$@)rm -f $@; $(AR) rcs $@ $(lib-objs)
@@ -246,7 +249,7 @@ $(test-progs): $(O)/internal.a
 	$(call quiet,LD,$@)$(call link,@$(O)/check.libs)
 
 # The tests need Check: how to compile and link it is found out once.
-flags/test = @$(O)/check.cflags
+flags/test = @$(O)/check.cflags -I$(O)/test
 $(call objs-in,test): | $(O)/check.cflags
 $(O)/check.cflags: tools/install-check.sh $(O)/.flags
 	$(Q)CC='$(CC) $(static)' CROSS_COMPILE='$(if $(cross),$(CROSS_COMPILE))' \
