@@ -182,8 +182,8 @@ check-docs: all
 format:
 	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]' -o -name '*.cc')
 
-lint:
-	$(Q)CC='$(CC)' CXX='$(CXX)' CFLAGS='$(zs_cflags)' tools/lint.sh
+lint: $(O)/test/public_calls.h
+	$(Q)O='$(O)' CC='$(CC)' CXX='$(CXX)' CFLAGS='$(zs_cflags)' tools/lint.sh
 
 install: all
 	$(Q)DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' BINDIR='$(BINDIR)' \

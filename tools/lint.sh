@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # All that can be said of the sources without running them. Called by `make
-# lint`: CC= CXX= CFLAGS= tools/lint.sh. Every step runs, any complaint makes it
+# lint`: O= CC= CXX= CFLAGS= tools/lint.sh. Every step runs, any complaint makes it
 # fail.
 set -u
 
@@ -86,7 +86,7 @@ run_clang_tidy()
 {
 	printf '%s\n' $c_files | xargs -n 4 -P "$jobs" sh -c '
 		clang-tidy --quiet "$@" -- -std=gnu11 -D_GNU_SOURCE \
-			-Iinclude -Isrc -I'"$arch"' 2>"$0.$$" ||
+			-Iinclude -Isrc -I'"$arch"' -I'"$O/test"' 2>"$0.$$" ||
 			{ grep -v "warnings\? generated\|^Suppressed\|^Use -header" \
 				"$0.$$" >&2; exit 1; }' "$work/tidy"
 }
