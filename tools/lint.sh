@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # All that can be said of the sources without running them. Called by `make
-# lint`: O= CC= CXX= CFLAGS= tools/lint.sh. Every step runs, any complaint makes it
-# fail.
+# lint`: O= CC= CXX= CFLAGS= tools/lint.sh. Every step runs, any complaint makes
+# it fail.
 set -u
 
 status=0
