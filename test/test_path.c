@@ -14,6 +14,12 @@
 #include "folder.h"
 #include "runtime.h"
 
+/* musl has them since 1.2.5 */
+#ifndef RENAME_NOREPLACE
+#define RENAME_NOREPLACE 1
+#define RENAME_EXCHANGE 2
+#endif
+
 #define OPERATIONS "renameat,linkat,symlinkat,mkdirat,unlinkat"
 
 static bool exists(const char *path)
