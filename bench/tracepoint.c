@@ -3,8 +3,8 @@
  * the load in its child. */
 #include "tracepoint.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <linux/perf_event.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,6 +15,17 @@
 #include "bench.h"
 
 enum { FIND_LIMIT_MS = 5000 };
+
+/* Of <linux/perf_event.h>, which not every libc comes with, in the size that
+ * its first release had. */
+enum { TYPE_TRACEPOINT = 2, CLOSE_ON_EXEC = 8 };
+struct attributes {
+	uint32_t type;
+	uint32_t size;
+	uint64_t config;
+	uint64_t others[6];
+};
+static_assert(sizeof(struct attributes) == 64, "PERF_ATTR_SIZE_VER0");
 
 static const char *const number_files[] = {
 	"/sys/kernel/tracing/events/raw_syscalls/sys_enter/id",
@@ -76,13 +87,13 @@ int64_t bench_tracepoint_find(void)
 
 int bench_tracepoint_open(uint64_t tracepoint, pid_t tid)
 {
-	struct perf_event_attr attributes = {
-		.type = PERF_TYPE_TRACEPOINT,
+	struct attributes attributes = {
+		.type = TYPE_TRACEPOINT,
 		.size = sizeof(attributes),
 		.config = tracepoint,
 	};
 	long fd = syscall(SYS_perf_event_open, &attributes, tid, -1, -1,
-			  PERF_FLAG_FD_CLOEXEC);
+			  CLOSE_ON_EXEC);
 
 	return fd < 0 ? -errno : (int)fd;
 }

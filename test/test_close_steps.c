@@ -11,10 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 
 #include "descriptors.h"
+#include "libc.h"
 #include "workers.h"
 
 static int ends[2];

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The CPUs that a configuration counts. Cgroups are folders of fake files; a
- * machine with thousands of CPUs is played by the sched_getaffinity() below.
+ * machine with thousands of CPUs is played by the __wrap_sched_getaffinity()
+ * below.
  */
 #include <check.h>
 #include <errno.h>
@@ -27,7 +28,8 @@ static int fake_cpus, fake_errno;
 static const int fake_mask[] = { 3, 1500, 8191 };
 
 /* Instead of libc's. The kernel refuses a mask shorter than its own. */
-int sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask)
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask);
+int __wrap_sched_getaffinity(pid_t pid, size_t size, cpu_set_t *mask)
 {
 	if (fake_errno || (fake_cpus && size * 8 < (size_t)fake_cpus)) {
 		errno = fake_errno ? fake_errno : EINVAL;

@@ -9,10 +9,10 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "descriptors.h"
+#include "libc.h"
 #include "workers.h"
 
 /* --- errno --- */

@@ -12,9 +12,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 
 #include "descriptors.h"
+#include "libc.h"
 #include "mem/stack.h"
 #include "runtime.h"
 #include "sched/task.h"

@@ -6,9 +6,9 @@
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "descriptors.h"
+#include "libc.h"
 #include "runtime.h"
 
 static char bytes[64];

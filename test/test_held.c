@@ -9,12 +9,12 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "descriptors.h"
 #include "dump.h"
 #include "held.h"
+#include "libc.h"
 #include "workers.h"
 
 static char folder[] = "/tmp/zsync-test-XXXXXX";

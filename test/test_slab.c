@@ -336,7 +336,7 @@ START_TEST(no_memory_is_null_with_a_text)
 
 	getrlimit(RLIMIT_AS, &old);
 	tight = old;
-	tight.rlim_cur = SANITIZED ? old.rlim_cur : 1 << 20;
+	tight.rlim_cur = SANITIZED ? old.rlim_cur : 4096;
 	setrlimit(RLIMIT_AS, &tight);
 	getrlimit(RLIMIT_AS, &got);
 	if (got.rlim_cur == old.rlim_cur) {

@@ -16,6 +16,13 @@
 #include "dump.h"
 #include "stall.h"
 
+/* Without a backtrace(), as in musl, the report says so and shows words. */
+#if __has_include(<execinfo.h>)
+enum { IS_EXACT = 1 };
+#else
+enum { IS_EXACT = 0 };
+#endif
+
 /* Each frame as addr2line wants it: the file, and the offset in it. */
 START_TEST(culprit_is_reported_once_with_its_name_and_place)
 {
@@ -31,7 +38,7 @@ START_TEST(culprit_is_reported_once_with_its_name_and_place)
 	expect_report(path);
 	expect_report("; behind it: 0 not started, 0 timers");
 	ck_assert_msg(has_place(), "not 0x%zx in:\n%s", place, reports);
-	ck_assert_int_eq(count_in_reports("return addresses"), 0);
+	ck_assert_int_eq(count_in_reports("return addresses"), !IS_EXACT);
 }
 END_TEST
 
@@ -133,7 +140,7 @@ START_TEST(function_of_a_timer_is_reported_as_the_loop)
 	run_and_report(1, 50, have_slow_timer, NULL);
 	expect_report("zsync: stall: the loop (a timer's function, perhaps) "
 		      "has kept worker 0");
-	ck_assert(has_place());
+	ck_assert_msg(has_place(), "not 0x%zx in:\n%s", place, reports);
 }
 END_TEST
 

@@ -7,7 +7,9 @@
 # Leaves the compiler's arguments in OUT.cflags and OUT.libs. There is no
 # pkg-config here: a test program that links is the only proof. A cross compiler
 # ($CROSS_COMPILE, $ARCH) gets Debian's package for its architecture, unpacked
-# into OUT.sysroot; the system itself is left alone, so no root is needed.
+# into OUT.sysroot; the system itself is left alone, so no root is needed. For a
+# libc that is not the system's (musl-gcc), Check is built from Debian's source,
+# in OUT.source.
 set -eu
 
 out=$1
@@ -28,6 +30,19 @@ links()
 	$CC $1 -o "$work/probe" "$work/probe.c" $2 >"$work/log" 2>&1
 }
 
+# A libc that is not the system's often comes without the kernel's headers: then
+# tests get the system's, but nothing else that lies beside these.
+kernel_headers()
+{
+	if echo '#include <linux/types.h>' | $CC -E -x c - >/dev/null 2>&1; then
+		return
+	fi
+	mkdir -p "$out.kernel"
+	ln -sfn /usr/include/linux /usr/include/asm-generic "$out.kernel"
+	ln -sfn "/usr/include/$($CC -print-multiarch)/asm" "$out.kernel"
+	echo "-isystem $out.kernel"
+}
+
 # found CFLAGS LDFLAGS: writes OUT.cflags and OUT.libs if Check is there.
 # Debian's Check wants libsubunit, others are built without it.
 found()
@@ -35,7 +50,7 @@ found()
 	for libs in "-lcheck -lsubunit -lrt -lm" "-lcheck -lrt -lm" \
 		    "-lcheck -lm"; do
 		if links "$1" "$2 $libs -pthread"; then
-			echo "$1" >"$out.cflags"
+			echo "$1 $(kernel_headers)" >"$out.cflags"
 			echo "$2 $libs -pthread" >"$out.libs"
 			return 0
 		fi
@@ -80,6 +95,30 @@ install_native()
 		    "    $refresh && $get"
 }
 
+# apt-get with a package database of its own in the folder $apt: nothing is
+# installed, $1 is the one architecture.
+own_apt()
+{
+	debian=$1
+	shift
+	apt-get -o APT::Architecture="$debian" -o APT::Architectures="$debian" \
+		-o Dir::State="$apt" -o Dir::State::status="$apt/status" \
+		-o Dir::Cache="$apt/cache" -o Debug::NoLocking=true \
+		-o APT::Sandbox::User="$(id -un)" "$@"
+}
+
+# make_apt FOLDER: sets $apt for own_apt().
+make_apt()
+{
+	case $1 in
+	/*) apt=$1/apt ;;
+	*) apt=$PWD/$1/apt ;;
+	esac
+	rm -rf "$1"
+	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
+	: >"$apt/status"
+}
+
 install_cross()
 {
 	case $ARCH in
@@ -91,27 +130,77 @@ install_cross()
 		    "can this be arranged for; elsewhere: make check CC='$CC" \
 		    "--sysroot=...' with a sysroot that has it."
 	echo "The tests need Check for $ARCH: unpacking it in $out.sysroot"
-	root=$out.sysroot
-	case $root in /*) ;; *) root=$PWD/$root ;; esac
-	apt=$root/apt
-	rm -rf "$root"
-	mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial"
-	: >"$apt/status"
-	# A package database of its own: nothing installed, one architecture.
-	set -- -o APT::Architecture="$debian" -o APT::Architectures="$debian" \
-	       -o Dir::State="$apt" -o Dir::State::status="$apt/status" \
-	       -o Dir::Cache="$apt/cache" -o Debug::NoLocking=true \
-	       -o APT::Sandbox::User="$(id -un)"
+	make_apt "$out.sysroot"
 	(
-		cd "$root"
-		apt-get "$@" update
-		apt-get "$@" download check libsubunit-dev
+		cd "$out.sysroot"
+		own_apt "$debian" update
+		own_apt "$debian" download check libsubunit-dev
 		for package in ./*.deb; do
 			dpkg -x "$package" .
 		done
 	) >"$work/log" 2>&1 || die "$(tail -n 15 "$work/log")" \
 		"Check for $ARCH could not be fetched."
-	rm -rf "$apt" "$root"/*.deb
+	rm -rf "$apt" "$out.sysroot"/*.deb
+}
+
+has_other_libc()
+{
+	echo '#include <features.h>' | $CC -E -dM -x c - 2>/dev/null |
+		grep -q __GLIBC__ && return 1
+	command -v apt-get >/dev/null && command -v dpkg >/dev/null
+}
+
+# What every libc of Linux has, so that no configure script need ask.
+write_config()
+{
+	cat <<-END
+	#define _GNU_SOURCE 1
+	#define ENABLE_SUBUNIT 0
+	#define ENABLE_REGEX 1
+	END
+	for name in DECL_ALARM DECL_LOCALTIME_R DECL_STRDUP DECL_STRSIGNAL \
+		    FORK GETLINE GETTIMEOFDAY LIBRT MALLOC MKSTEMP PTHREAD \
+		    REALLOC REGEX_H SIGACTION SNPRINTF STDARG_H STDINT_H \
+		    STRUCT_ITIMERSPEC_IT_INTERVAL STRUCT_ITIMERSPEC_IT_VALUE \
+		    STRUCT_TIMESPEC_TV_NSEC STRUCT_TIMESPEC_TV_SEC SYS_TIME_H \
+		    SYS_WAIT_H UNISTD_H VSNPRINTF; do
+		echo "#define HAVE_$name 1"
+	done
+}
+
+# Debian's mirror is known to apt, which the binary packages come by.
+fetch_source()
+{
+	apt-get indextargets --format 'deb-src $(REPO_URI) $(CODENAME) main' \
+		'Created-By: Packages' | grep '/debian/* ' | head -n 1 \
+		>"$apt/sources"
+	own_apt "$(dpkg --print-architecture)" \
+		-o Dir::Etc::SourceList="$apt/sources" \
+		-o Dir::Etc::SourceParts=/dev/null update
+	own_apt "$(dpkg --print-architecture)" \
+		-o Dir::Etc::SourceList="$apt/sources" \
+		-o Dir::Etc::SourceParts=/dev/null \
+		source --download-only check
+}
+
+build_source()
+{
+	echo "The tests need Check for $CC: building it in $out.source"
+	make_apt "$out.source"
+	(
+		cd "$out.source"
+		fetch_source
+		tar -xzf check_*.orig.tar.gz
+		cd check-*/
+		write_config >config.h
+		$CC -w -O1 -g -DHAVE_CONFIG_H -include config.h -I. -Ilib \
+			-Isrc -c src/*.c lib/libcompat.c
+		mkdir ../include ../lib
+		ar rcs ../lib/libcheck.a ./*.o
+		cp src/check.h check_stdint.h ../include
+	) >"$work/log" 2>&1 || die "$(tail -n 15 "$work/log")" \
+		"Check could not be built for $CC."
+	rm -rf "$apt" "$out.source"/check*
 }
 
 cat >"$work/probe.c" <<END
@@ -131,6 +220,11 @@ if [ -n "$CROSS_COMPILE" ]; then
 	install_cross
 	lib=$(find "$usr/lib" -name libcheck.a)
 	found "-isystem $usr/include" "-L${lib%/*}" && exit
+elif has_other_libc; then
+	found "" "" ||
+		found "-isystem $out.source/include" "-L$out.source/lib" && exit
+	build_source
+	found "-isystem $out.source/include" "-L$out.source/lib" && exit
 else
 	found "" "" && exit
 	install_native

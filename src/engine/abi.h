@@ -23,6 +23,9 @@
 #define ZS_URING_SYSCALL_ENTER 426
 #define ZS_URING_SYSCALL_REGISTER 427
 
+/* Of struct statx, which not every libc declares (musl: since 1.2.5). */
+#define ZS_STATX_SIZE 256
+
 /* --- submission and completion entries --- */
 
 /* Userspace's until the submission queue's tail passes it, then the kernel's

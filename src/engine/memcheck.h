@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 
 #include "base/compiler.h"
+#include "engine/abi.h"
 #include "engine/op.h"
 
 #if defined(__has_include) && !defined(NVALGRIND)
@@ -23,9 +24,6 @@
 #endif
 
 #ifdef ZS_MEMCHECK
-/* Of struct statx, whatever libc knows of it. */
-enum { ZS_MEMCHECK_STATX_SIZE = 256 };
-
 /* What lies beyond the caller's memory stays as it is: lengths that the kernel
  * reports may be longer than what it wrote. */
 static inline void zs_memcheck_written(const void *address, size_t size)
@@ -94,7 +92,7 @@ static inline void zs_memcheck_op_done(const struct zs_op *op)
 			zs_memcheck_written(other, (size_t)op->result);
 		break;
 	case ZS_OP_STATX:
-		zs_memcheck_written(other, ZS_MEMCHECK_STATX_SIZE);
+		zs_memcheck_written(other, ZS_STATX_SIZE);
 		break;
 	case ZS_OP_WAITID:
 		zs_memcheck_written(other, sizeof(siginfo_t));

@@ -7,10 +7,11 @@
 #define ZS_IO_AWAIT_H
 
 #include <assert.h>
+#include <stdalign.h>
 #include <stdbool.h>
-#include <sys/stat.h>
 
 #include "base/compiler.h"
+#include "engine/abi.h"
 #include "engine/engine.h"
 #include "engine/op.h"
 #include "engine/submit.h"
@@ -31,7 +32,7 @@ struct zs_request {
 	struct zs_detachable *waiter; /* on its task's stack */
 	bool opens;		      /* its result is a descriptor */
 	struct zs_op op;
-	struct statx status;
+	alignas(8) unsigned char status[ZS_STATX_SIZE];
 };
 static_assert(sizeof(struct zs_request) <= ZS_REQUEST_SIZE,
 	      "worker.h sizes the slab");

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/compiler.h"
 #include "base/explain.h"
@@ -47,7 +48,7 @@ static int stat_by_request(struct zs_op *op, struct zs_request *request,
 	stat.op.offset = (uint64_t)(uintptr_t)&request->status;
 	ret = zs_await_detachable(&stat);
 	if (ret >= 0)
-		*buffer = request->status;
+		memcpy(buffer, request->status, sizeof(request->status));
 	if (!stat.is_detached)
 		zs_request_put(request);
 	return ret;

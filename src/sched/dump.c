@@ -10,15 +10,14 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/explain.h"
+#include "base/futex.h"
 #include "base/text.h"
 #include "sched/runtime.h"
 #include "sched/sanitize.h"
@@ -320,8 +319,7 @@ static void end_dump(uint32_t side)
 {
 	if (atomic_fetch_sub_explicit(&dumps[side], 1, memory_order_seq_cst) ==
 	    1)
-		syscall(SYS_futex, &dumps[side], FUTEX_WAKE_PRIVATE, INT_MAX,
-			NULL, NULL, 0);
+		zs_futex_wake(&dumps[side]);
 }
 
 ZS_PUBLIC int zs_dump(int fd)
@@ -423,8 +421,7 @@ static void await_side(uint32_t side)
 					     memory_order_seq_cst);
 		if (count == 0)
 			return;
-		syscall(SYS_futex, &dumps[side], FUTEX_WAIT_PRIVATE, count,
-			NULL, NULL, 0);
+		zs_futex_wait(&dumps[side], count, NULL);
 	}
 }
 

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -24,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/explain.h"
+#include "base/futex.h"
 #include "base/text.h"
 #include "sched/runtime.h"
 #include "sched/sanitize.h"
@@ -132,8 +132,7 @@ void zs_stall_answer(struct zs_worker *worker, const void *context)
 	/* release: publishes the trace to await_answer(). */
 	atomic_store_explicit(&detector->request, ours + REQUEST_ANSWERED,
 			      memory_order_release);
-	syscall(SYS_futex, &detector->request, FUTEX_WAKE_PRIVATE, INT_MAX,
-		NULL, NULL, 0);
+	zs_futex_wake(&detector->request);
 }
 
 bool zs_stall_has_sent(const siginfo_t *info)
@@ -237,8 +236,7 @@ static void wait_for_change(struct zs_stall_detector *detector, uint32_t from,
 {
 	struct timespec wait = { .tv_nsec = wait_ns };
 
-	syscall(SYS_futex, &detector->request, FUTEX_WAIT_PRIVATE, from, &wait,
-		NULL, 0);
+	zs_futex_wait(&detector->request, from, &wait);
 }
 
 /* False: there is none. acquire, both: pairs with the release in

@@ -27,6 +27,9 @@ static void take_words(struct zs_trace *trace, uintptr_t pc, uintptr_t stack,
 
 	trace->is_exact = false;
 	trace->addresses[0] = pc;
+	/* The thread's own, whose end is not known. */
+	if (stack_top == 0)
+		stack_top = stack + size;
 	if (stack_top - stack < size)
 		there.iov_len = stack_top - stack;
 	/* A system call, since what is not mapped (any more) does no harm. */

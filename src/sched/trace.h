@@ -25,7 +25,8 @@ struct zs_trace {
 void zs_trace_prepare(void);
 
 /* In a signal handler: of the calling thread, whose registers @context has.
- * Async-signal-safe. Reads the stack below @stack_top, if it is on it. */
+ * Async-signal-safe. Reads the stack below @stack_top, if it is on it; 0: its
+ * end is not known. */
 void zs_trace_take(struct zs_trace *trace, const void *context,
 		   uintptr_t stack_base, uintptr_t stack_top);
 
