@@ -8,6 +8,7 @@
 #   make check         build and run the tests; installs Check where it is missing
 #   make check-masks   engine tests, each pair of kernel features masked
 #   make check-full    each one alone, older kernels, too: half an hour
+#   make kmatrix       tests on other kernels, 5.10 to the newest, under qemu
 #   make stress        random tests only, with more seeds: some 15 minutes
 #   make lint          layers, style, clang-format, cppcheck, clang-tidy
 #   make format        apply clang-format
@@ -179,6 +180,19 @@ check-docs: all
 	$(Q)CC='$(CC)' CFLAGS='$(static) $(sanitize)' O='$(O)' \
 		EMULATOR='$(EMULATOR)' tools/check-docs.sh
 
+# The tests on real kernels of both machines, each built for static programs.
+# KMATRIX="x86_64/6.1 aarch64/newest:16k" picks rows, TESTS="file net" programs.
+kmatrix-machines := x86_64 aarch64
+kmatrix-progs = $(O)/tools/uring-probe $(filter $(if \
+	$(TESTS),$(addprefix %/test_,$(TESTS)),%),$(test-progs))
+kmatrix-cc = $(if $(filter $(HOST),$(1)),$(CC),$(1)-linux-gnu-gcc)
+kmatrix: $(kmatrix-machines:%=kmatrix-%)
+	$(Q)$(foreach m,$(kmatrix-machines),CC_$(m)='$(call kmatrix-cc,$(m))') \
+		TESTS='$(TESTS)' tools/kmatrix.sh '$(O)/kmatrix'
+$(kmatrix-machines:%=kmatrix-%): kmatrix-%:
+	$(Q)+$(MAKE) O='$(O)/kmatrix/$*' ARCH=$* CC='$(call kmatrix-cc,$*)' STATIC=1 \
+		$(kmatrix-progs:$(O)/%=$(O)/kmatrix/$*/%)
+
 format:
 	$(Q)clang-format -i $(shell find $(rooms) include -name '*.[ch]' -o -name '*.cc')
 
@@ -201,7 +215,8 @@ clean:
 	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
 
 .PHONY: all tests run bench-counts check check-masks check-full check-docs stress \
-	format lint install check-install help clean FORCE
+	kmatrix format lint install check-install help clean FORCE \
+	$(kmatrix-machines:%=kmatrix-%)
 
 # --- how to make it --------------------------------------------------------
 # Rewritten only when the flags change, so that a change rebuilds everything.
