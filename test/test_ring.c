@@ -268,7 +268,8 @@ END_TEST
 /* 64 KiB hold a ring of 256 or 512, not one of 4096. */
 START_TEST(locked_memory_that_is_scarce_halves_the_entries)
 {
-	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__))
+	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__) ||
+	    !has_counted_rings(__func__))
 		return;
 	limit(RLIMIT_MEMLOCK, 64 << 10);
 	ck_assert_int_eq(zs_ring_create(&ring, &kernel, 4096), 0);
@@ -285,7 +286,8 @@ END_TEST
 
 START_TEST(no_locked_memory_is_enomem_with_a_remedy)
 {
-	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__))
+	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__) ||
+	    !has_counted_rings(__func__))
 		return;
 	limit(RLIMIT_MEMLOCK, 0);
 	ck_assert_int_eq(zs_ring_create(&ring, &kernel, 256), -ENOMEM);

@@ -244,7 +244,8 @@ START_TEST(scarce_locked_memory_makes_the_queue_smaller)
 	struct zs_op op = { .code = ZS_OP_NOP };
 	int before = next_fd();
 
-	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__))
+	if (!probe_or_skip(__func__, &kernel) || !become_nobody(__func__) ||
+	    !has_counted_rings(__func__))
 		return;
 	zs_queue_init(&done);
 	limit(RLIMIT_MEMLOCK, 64 << 10);

@@ -473,6 +473,10 @@ START_TEST(locked_memory_holds_as_many_rings_as_it_says)
 		return;
 	}
 	ck_assert_int_ge(run_boxed(little_memory, NULL, NULL), PROBE_USABLE);
+	if (strstr(output, "bytes; not enforced")) {
+		skip(__func__, "this kernel does not count rings as locked");
+		return;
+	}
 	snprintf(text, sizeof(text), "bytes: %.9s rings of 256/1024",
 		 child->text);
 	assert_says(text);

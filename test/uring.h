@@ -146,6 +146,23 @@ static inline void unlimit(int resource)
 	limit(resource, limits.rlim_max);
 }
 
+/* False, and a line, where the kernel does not count rings as locked memory:
+ * 6.1 and 7.3 do not, 6.18 does. */
+static inline bool has_counted_rings(const char *test)
+{
+	struct zs_uring_params params = { 0 };
+	int fd;
+
+	limit(RLIMIT_MEMLOCK, 0);
+	fd = zs_uring_setup(1, &params);
+	unlimit(RLIMIT_MEMLOCK);
+	if (fd < 0)
+		return true;
+	close(fd);
+	skip(test, "this kernel does not count rings as locked memory");
+	return false;
+}
+
 static inline int run_tests(TCase *tests, const char *name)
 {
 	Suite *suite = suite_create(name);

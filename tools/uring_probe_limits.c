@@ -145,7 +145,8 @@ static void add_permissions(struct report *report)
 				    "means nothing unless io_uring_disabled=1");
 }
 
-/* Who has CAP_IPC_LOCK where it counts is not limited. A try tells. */
+/* Who has CAP_IPC_LOCK where it counts is not limited, and some kernels do not
+ * count rings (6.1 and 7.3; 6.18 does). A try tells. */
 static bool is_memlock_enforced(const struct report *report)
 {
 	struct zs_uring_params params = { 0 };
@@ -180,7 +181,8 @@ static void add_memlock(struct report *report, const struct need *need)
 		return;
 	}
 	if (!is_memlock_enforced(report)) {
-		set_meaning(limit, "bytes; not enforced: CAP_IPC_LOCK");
+		set_meaning(limit, "bytes; not enforced: CAP_IPC_LOCK, or "
+				   "a kernel that does not count rings");
 		return;
 	}
 	rings = (uint64_t)bytes / need->ring_size;

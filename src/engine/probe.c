@@ -52,17 +52,22 @@ static bool accepts(uint32_t flags)
 }
 
 /* Adding one at a time finds the set that is accepted together; a flag that
- * needs another one fails by itself where that is not there. */
+ * needs another one fails by itself where that is not there. Some need one that
+ * comes later, so until no more is accepted. */
 static uint32_t accepted_setup_flags(uint32_t wanted)
 {
 	uint32_t accepted = 0;
-	uint32_t flag;
+	uint32_t flag, before;
 
 	if (accepts(wanted))
 		return wanted;
-	for (flag = 1; flag != 0 && flag <= wanted; flag <<= 1)
-		if ((wanted & flag) && accepts(accepted | flag))
-			accepted |= flag;
+	do {
+		before = accepted;
+		for (flag = 1; flag != 0 && flag <= wanted; flag <<= 1)
+			if ((wanted & ~accepted & flag) &&
+			    accepts(accepted | flag))
+				accepted |= flag;
+	} while (accepted != before);
 	return accepted;
 }
 
