@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# The libraries define the names that the public headers declare, and no others.
+# The libraries define the names that the public headers declare, and no others,
+# and nothing that would run before main().
 # Called by `make check`: NM= CC= tools/check-symbols.sh libzsync.a libzsync.so
 set -eu
 
@@ -21,6 +22,14 @@ for library; do
 	$NM -g $dynamic --defined-only "$library" |
 		awk 'NF == 3 && $2 != "A" { sub("@.*", "", $3); print $3 }' |
 		sort -u >"$work/defined"
+	# The compiler's own start files give the .so what has these names.
+	if [ -z "$dynamic" ] && readelf -SW "$library" |
+	   grep -oE '\.(preinit_array|init_array|fini_array|ctors|dtors)\>' \
+			>"$work/list"; then
+		echo "$library has what runs before or after main():"
+		sed 's/^/    /' "$work/list"
+		status=1
+	fi
 	if grep -v '^zs_' "$work/defined" >"$work/list"; then
 		echo "$library defines names without zs_:"
 		sed 's/^/    /' "$work/list"
