@@ -31,6 +31,25 @@ static inline struct zs_config test_config(void)
 	return config;
 }
 
+/* What is in force where a program does not choose its model: what the
+ * environment says, or what the kernel allows. */
+static inline struct zs_runtime_info test_info(void)
+{
+	struct zs_config config = test_config();
+	struct zs_runtime *runtime = NULL;
+	struct zs_runtime_info info;
+
+	ck_assert_int_eq(zs_runtime_create(&runtime, &config), 0);
+	ck_assert_int_eq(zs_runtime_info(runtime, &info), 0);
+	ck_assert_int_eq(zs_runtime_destroy(runtime), 0);
+	return info;
+}
+
+static inline bool test_has_ring(void)
+{
+	return test_info().execution_model == ZS_MODEL_GREEN_THREADS;
+}
+
 static inline int run_test_task(void *arg)
 {
 	struct test_task *task = arg;

@@ -61,7 +61,7 @@ static int close_beside_epoll(void *arg)
 	int epoll = next_fd();
 	struct zs_nursery nursery = spawn(*(zs_task_fn **)arg);
 
-	while (!is_open(epoll) || in_flight() == 0)
+	while ((test_has_ring() && !is_open(epoll)) || in_flight() == 0)
 		assert_ok(zs_sleep(100 * ZS_MICROSECOND));
 	assert_ok(zs_close(ends[0]));
 	assert_ok(zs_nursery_wait(nursery));
@@ -298,11 +298,14 @@ static int close_before_the_path_is_walked(void *arg)
 	while (in_flight() < NUM_OPENS)
 		zs_yield();
 	assert_ok(zs_nursery_spawn(nursery, *(zs_task_fn **)arg, NULL));
-	while (in_flight() < NUM_OPENS + 1)
+	/* Where there is no ring it may be over as soon as it is begun. */
+	while (in_flight() < NUM_OPENS + 1 && nr_ended == 0)
 		zs_yield();
 	assert_ok(zs_close(ends[0]));
 	other = open_directory("second");
-	ck_assert_int_eq(other, ends[0]);
+	/* An open by a plain call has a number before it has its file. */
+	if (test_has_ring())
+		ck_assert_int_eq(other, ends[0]);
 	writer = open(path_in("fifo"), O_RDWR);
 	ck_assert_int_ge(writer, 0);
 	assert_ok(zs_nursery_wait(nursery));
@@ -325,7 +328,10 @@ START_TEST(path_is_looked_up_in_no_other_directory)
 				       &call),
 			 0);
 	ck_assert_int_eq(nr_ended, 1);
-	ck_assert_int_eq(result, -ECANCELED);
+	if (test_has_ring())
+		ck_assert_int_eq(result, -ECANCELED);
+	else
+		ck_assert(result == -ECANCELED || result == -ENOENT);
 	remove_directories();
 }
 END_TEST

@@ -16,7 +16,7 @@
 /* Shared by the tasks of a test; each test is a process of its own. */
 static int ends[2];
 static int nr_sent;
-static bool has_room;
+static bool is_told, has_room;
 
 static int poll_reader(void *arg)
 {
@@ -56,6 +56,7 @@ static int poll_for_room(void *arg)
 	(void)arg;
 	fill_up(ends[0]);
 	ck_assert_int_eq(zs_poll_fd(ends[0], POLLOUT | POLLRDHUP), POLLRDHUP);
+	is_told = true;
 	ck_assert_int_eq(zs_poll_fd(ends[0], POLLOUT), POLLOUT);
 	ck_assert(has_room);
 	return 0;
@@ -67,9 +68,13 @@ static int make_room(void *arg)
 
 	(void)arg;
 	ck_assert_int_eq(zs_shutdown(ends[1], SHUT_WR), 0);
+	while (!is_told)
+		ck_assert_int_eq(zs_yield(), 0);
 	/* The poll for room has been begun when this has been answered. */
-	for (int i = 0; i < 3; i++)
+	for (int i = 0; i < 3; i++) {
 		ck_assert_int_eq(zs_poll_fd(ends[1], POLLIN), POLLIN);
+		ck_assert_int_eq(zs_yield(), 0);
+	}
 	has_room = true;
 	while (zs_recv(ends[1], buffer, sizeof(buffer), MSG_DONTWAIT) > 0)
 		;

@@ -58,9 +58,9 @@ START_TEST(panic_says_place_condition_and_state)
 	snprintf(first_line, sizeof(first_line),
 		 "zsync: test/test_panic.c:%d: assertion failed: "
 		 "zs_self() == NULL\n"
-		 "zsync: runtime of 1 worker, green_threads, running\n"
+		 "zsync: runtime of 1 worker, %s, running\n"
 		 " worker 0 (thread ",
-		 FAILING_LINE);
+		 FAILING_LINE, test_info().model_name);
 	ck_assert(died_of(child, SIGABRT));
 	ck_assert_mem_eq(child->text, first_line, strlen(first_line));
 	ck_assert(says(child, "): runs task 3, turn begun "));

@@ -409,10 +409,12 @@ START_TEST(info_tells_what_is_in_force)
 	config.green_thread_stack_size = 20001;
 	assert_ok(zs_runtime_create(&runtime, &config));
 	assert_ok(zs_runtime_info(runtime, &info));
-	ck_assert_int_eq(info.execution_model, ZS_MODEL_GREEN_THREADS);
-	ck_assert_str_eq(info.model_name, "green_threads");
-	ck_assert_ptr_nonnull(strstr(info.model_reason, "io_uring"));
-	ck_assert_uint_eq(info.num_workers, 3);
+	ck_assert_int_eq(info.execution_model, test_info().execution_model);
+	ck_assert_str_eq(info.model_name,
+			 zs_execution_model_name(info.execution_model));
+	ck_assert_str_ne(info.model_reason, "");
+	ck_assert_uint_eq(info.num_workers,
+			  info.execution_model == ZS_MODEL_BLOCKING ? 1 : 3);
 	ck_assert_uint_eq(info.queue_depth, 64);
 	ck_assert_uint_ge(info.green_thread_stack_size, 20001);
 	ck_assert_uint_eq(info.green_thread_stack_size % 4096, 0);
@@ -464,14 +466,21 @@ START_TEST(bad_configuration_is_refused_by_field)
 }
 END_TEST
 
-START_TEST(models_that_are_not_built_are_eopnotsupp)
+START_TEST(model_asked_for_by_name_is_the_one)
 {
-	struct zs_config config = zs_config_default();
+	enum zs_execution_model models[] = { ZS_MODEL_THREAD_POOL,
+					     ZS_MODEL_BLOCKING };
+	struct zs_config config = test_config();
+	struct zs_runtime_info info;
+	int i;
 
-	config.execution_model = ZS_MODEL_THREAD_POOL;
-	refuse(config, -EOPNOTSUPP, "thread_pool");
-	config.execution_model = ZS_MODEL_BLOCKING;
-	refuse(config, -EOPNOTSUPP, "blocking");
+	unsetenv("ZSYNC_EXECUTION_MODEL");
+	for (i = 0; i < 2; i++) {
+		config.execution_model = models[i];
+		assert_ok(zs_run(&config, ask_for_info, &info));
+		ck_assert_int_eq(info.execution_model, models[i]);
+		ck_assert_ptr_nonnull(strstr(info.model_reason, "by name"));
+	}
 	config.execution_model = (enum zs_execution_model)4;
 	refuse(config, -EINVAL, "execution_model");
 }
@@ -483,6 +492,7 @@ START_TEST(environment_overrides_and_is_checked)
 	struct zs_config config = test_config();
 	struct zs_runtime_info info;
 
+	setenv("ZSYNC_EXECUTION_MODEL", "thread_pool", 1);
 	setenv("ZSYNC_WORKERS", "3", 1);
 	setenv("ZSYNC_QUEUE_DEPTH", "8", 1);
 	setenv("ZSYNC_GREEN_THREAD_STACK_SIZE", "128K", 1);
@@ -494,16 +504,21 @@ START_TEST(environment_overrides_and_is_checked)
 	refuse(config, -EINVAL, "ZSYNC_WORKERS");
 	unsetenv("ZSYNC_WORKERS");
 	setenv("ZSYNC_EXECUTION_MODEL", "blocking", 1);
-	refuse(config, -EOPNOTSUPP, "blocking");
+	assert_ok(zs_run(&config, ask_for_info, &info));
+	ck_assert_int_eq(info.execution_model, ZS_MODEL_BLOCKING);
 }
 END_TEST
 
-START_TEST(io_uring_switched_off_is_a_clear_error)
+START_TEST(io_uring_switched_off_means_thread_pool_or_a_clear_error)
 {
 	struct zs_config config = test_config();
+	struct zs_runtime_info info;
 
+	unsetenv("ZSYNC_EXECUTION_MODEL");
 	setenv("ZSYNC_DISABLE", "io_uring", 1);
-	refuse(config, -ENOSYS, "ZSYNC_DISABLE");
+	assert_ok(zs_run(&config, ask_for_info, &info));
+	ck_assert_int_eq(info.execution_model, ZS_MODEL_THREAD_POOL);
+	ck_assert_ptr_nonnull(strstr(info.model_reason, "ZSYNC_DISABLE"));
 	config.execution_model = ZS_MODEL_GREEN_THREADS;
 	refuse(config, -ENOSYS, "ZSYNC_DISABLE");
 	setenv("ZSYNC_DISABLE", "ext_arg", 1);
@@ -511,6 +526,7 @@ START_TEST(io_uring_switched_off_is_a_clear_error)
 	setenv("ZSYNC_DISABLE", "no_such_thing", 1);
 	refuse(config, -EINVAL, "no_such_thing");
 	unsetenv("ZSYNC_DISABLE");
+	config.execution_model = ZS_MODEL_AUTO;
 	assert_ok(zs_run(&config, count_end, NULL));
 }
 END_TEST
@@ -542,9 +558,11 @@ static Suite *runtime_suite(void)
 	tcase_add_test(tests, nulls_are_einval);
 	tcase_add_test(tests, info_tells_what_is_in_force);
 	tcase_add_test(tests, bad_configuration_is_refused_by_field);
-	tcase_add_test(tests, models_that_are_not_built_are_eopnotsupp);
+	tcase_add_test(tests, model_asked_for_by_name_is_the_one);
 	tcase_add_test(tests, environment_overrides_and_is_checked);
-	tcase_add_test(tests, io_uring_switched_off_is_a_clear_error);
+	tcase_add_test(
+		tests,
+		io_uring_switched_off_means_thread_pool_or_a_clear_error);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "pool.h"
 #include "runtime.h"
 #include "shim.h"
 
@@ -28,7 +29,7 @@ static void open_engine(uint64_t seed, const struct shim_rates *rates)
 	shim.rates = *rates;
 	ck_assert_int_eq(zs_kernel_probe(&kernel), 0);
 	ck_assert_int_eq(zs_engine_create(&engine, ZS_MODEL_GREEN_THREADS,
-					  &kernel, DEPTH),
+					  &kernel, test_pool(), DEPTH),
 			 0);
 	ck_assert_int_eq(engine->ops->start(engine), 0);
 	zs_queue_init(&done);

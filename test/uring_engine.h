@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "engine/engine.h"
+#include "pool.h"
 #include "uring.h"
 
 static struct zs_kernel kernel;
@@ -19,7 +20,7 @@ static inline bool make_engine(const char *test, uint32_t depth)
 	if (!probe_or_skip(test, &kernel))
 		return false;
 	ck_assert_int_eq(zs_engine_create(&engine, ZS_MODEL_GREEN_THREADS,
-					  &kernel, depth),
+					  &kernel, test_pool(), depth),
 			 0);
 	ck_assert_uint_eq(engine->queue_depth, depth);
 	zs_queue_init(&done);

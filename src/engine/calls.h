@@ -42,6 +42,7 @@ int zs_attempt_readv(struct zs_op *op);
 int zs_call_writev(const struct zs_op *op);
 int zs_attempt_writev(struct zs_op *op);
 int zs_call_close(const struct zs_op *op);
+bool zs_is_quick_close(const struct zs_op *op);
 int zs_call_fsync(const struct zs_op *op);
 int zs_call_sync_file_range(const struct zs_op *op);
 int zs_call_fallocate(const struct zs_op *op);
@@ -55,6 +56,7 @@ int zs_call_spawn(const struct zs_op *op);
 
 /* calls_net.c */
 int zs_call_nop(const struct zs_op *op);
+int zs_call_function(const struct zs_op *op);
 int zs_call_poll(const struct zs_op *op);
 int zs_attempt_poll(struct zs_op *op);
 int zs_call_socket(const struct zs_op *op);

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -208,6 +209,20 @@ int zs_attempt_writev(struct zs_op *op)
 int zs_call_close(const struct zs_op *op)
 {
 	return zs_result_of(close(op->fd));
+}
+
+/* A socket's close may wait for its peer, if it was told to linger; a file's
+ * for its server. */
+bool zs_is_quick_close(const struct zs_op *op)
+{
+	struct linger linger = { 0 };
+	socklen_t size = sizeof(linger);
+	struct stat status;
+
+	if (getsockopt(op->fd, SOL_SOCKET, SO_LINGER, &linger, &size) == 0)
+		return !linger.l_onoff || linger.l_linger == 0;
+	return fstat(op->fd, &status) < 0 || S_ISFIFO(status.st_mode) ||
+	       (status.st_mode & S_IFMT) == 0;
 }
 
 int zs_call_fsync(const struct zs_op *op)

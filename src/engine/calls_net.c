@@ -20,6 +20,13 @@ int zs_call_nop(const struct zs_op *op)
 	return 0;
 }
 
+int zs_call_function(const struct zs_op *op)
+{
+	int (*function)(void *) = (int (*)(void *))(uintptr_t)op->address;
+
+	return function(zs_memory_at(op->offset));
+}
+
 /* The ready events, 0 for none within the time. */
 static int poll_for(const struct zs_op *op, int timeout)
 {
@@ -80,12 +87,25 @@ int zs_call_accept(const struct zs_op *op)
 				    zs_memory_at(op->offset), (int)op->flags));
 }
 
+/* What is no listener, and what asks for the impossible, is refused at once. */
+static bool may_wait_for_peer(const struct zs_op *op)
+{
+	int is_listening = 0;
+	socklen_t size = sizeof(is_listening);
+
+	return may_block(op->fd) &&
+	       !(op->flags & ~(uint32_t)(SOCK_CLOEXEC | SOCK_NONBLOCK)) &&
+	       getsockopt(op->fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening,
+			  &size) == 0 &&
+	       is_listening;
+}
+
 /* That one is ready is no promise: another process may be faster. */
 int zs_attempt_accept(struct zs_op *op)
 {
 	int ret;
 
-	if (may_block(op->fd))
+	if (may_wait_for_peer(op))
 		return ZS_OP_NO_ATTEMPT;
 	ret = zs_call_accept(op);
 	return ret == -EAGAIN ? ZS_OP_NOT_YET : ret;

@@ -18,6 +18,7 @@
 #include "zsync/config.h"
 
 struct zs_engine;
+struct zs_offload;
 
 /* Counted by the engine on the worker's thread, read by anyone (relaxed). */
 struct zs_engine_counters {
@@ -42,9 +43,10 @@ struct zs_detached {
 struct zs_engine_ops {
 	/* The worker's first call, on its thread. 0 or a negative errno. */
 	int (*start)(struct zs_engine *engine);
-	/* Takes @op until it is on a list of done ones. Cannot fail: errors
-	 * are results. May enter the kernel, and so change errno. */
-	void (*submit)(struct zs_engine *engine, struct zs_op *op);
+	/* Takes @op until it is on a list of done ones, unless that is not
+	 * worth the while: true if it has its result at once, and is on none.
+	 * Cannot fail: errors are results. On a ring it may change errno. */
+	bool (*submit)(struct zs_engine *engine, struct zs_op *op);
 	/* Asks an op that was submitted to end early. It still ends only on a
 	 * list of done ones, with whatever the kernel made of it. Does nothing
 	 * to one that is done or was asked before. */
@@ -63,7 +65,8 @@ struct zs_engine_ops {
 	 * for more requests. */
 	void (*reap)(struct zs_engine *engine, struct zs_queue *done,
 		     int64_t wait_ns);
-	/* Would reap() find something? No system call. */
+	/* Would reap() find something? At most one system call, and a cheap
+	 * one. */
 	bool (*ready)(struct zs_engine *engine);
 	/*
 	 * For who waits elsewhere than in reap(). Flushes; returns a
@@ -92,18 +95,20 @@ struct zs_engine {
 
 /*
  * Which model to take when @asked for one: a model by name is taken or refused,
- * auto takes green_threads where @kernel is usable. 0, or -ENOSYS, -EPERM,
- * -ENOMEM, -EOPNOTSUPP with a text for zs_explain(). @reason (@size bytes) says
- * why the one in *chosen was taken.
+ * auto takes green_threads where @kernel is usable, and else thread_pool. 0, or
+ * -ENOSYS, -EPERM, -ENOMEM with a text for zs_explain(). @reason (@size bytes)
+ * says why the one in *chosen was taken.
  */
 int zs_engine_choose(enum zs_execution_model asked,
 		     const struct zs_kernel *kernel,
 		     enum zs_execution_model *chosen, char *reason,
 		     size_t size);
 
-/* @kernel must outlive the engine. 0, or -ENOMEM, -EMFILE, ... with a text. */
+/* @kernel and @offload must outlive the engine. 0, or -ENOMEM, -EMFILE, ...
+ * with a text. */
 int zs_engine_create(struct zs_engine **engine, enum zs_execution_model model,
-		     const struct zs_kernel *kernel, uint32_t queue_depth);
+		     const struct zs_kernel *kernel, struct zs_offload *offload,
+		     uint32_t queue_depth);
 
 /* An owner's counter: a plain increment that others may read. */
 #define ZS_COUNT(counter, n)                                                  \

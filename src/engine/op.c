@@ -50,6 +50,8 @@ enum {
  *	sendmsg, recvmsg	address = msghdr, length = 1
  *	waitid	fd = id, length = its type, offset = siginfo, flags = options
  *	spawn	address = struct zs_spawn_call
+ *	call	address = int (*)(void *), offset = its argument,
+ *		length = enum zs_lane
  *
  * openat always goes to a kernel thread: tried inline, the kernel opens with
  * O_NONBLOCK, and a FIFO then answers -ENXIO or opens without its peer.
@@ -87,7 +89,8 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	   .way = ZS_WAY_OFFLOADED,
 	   .call = zs_call_openat, .attempt = zs_attempt_openat),
 	OP(CLOSE, "close", HELD, CLOSE, .names_fd = true,
-	   .way = ZS_WAY_OFFLOADED, .call = zs_call_close),
+	   .way = ZS_WAY_OFFLOADED,
+	   .call = zs_call_close, .is_quick = zs_is_quick_close),
 	OP(FSYNC, "fsync", HELD, FSYNC, .names_fd = true,
 	   .way = ZS_WAY_OFFLOADED, .call = zs_call_fsync),
 	OP(SYNC_FILE_RANGE, "sync_file_range", HELD, SYNC_FILE_RANGE,
@@ -170,6 +173,8 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	   .way = ZS_WAY_AT_ONCE, .call = zs_call_waitid),
 	NO_OPCODE(SPAWN, "spawn", HELD, .way = ZS_WAY_OFFLOADED,
 		  .call = zs_call_spawn),
+	NO_OPCODE(CALL, "call", DETACHABLE, .way = ZS_WAY_OFFLOADED,
+		  .call = zs_call_function),
 };
 /* clang-format on */
 

@@ -59,6 +59,7 @@ enum zs_op_code {
 	ZS_OP_RECVMSG,
 	ZS_OP_WAITID,
 	ZS_OP_SPAWN,
+	ZS_OP_CALL,
 	ZS_NUM_OPS
 };
 
@@ -66,8 +67,11 @@ enum zs_op_state {
 	/* From its submission on, and so what the io room sets: the kernel has
 	 * it, or will; its memory is not ours. */
 	ZS_OP_IN_FLIGHT,
-	ZS_OP_DEFERRED, /* the engine keeps it until there is room */
+	ZS_OP_DEFERRED, /* the engine keeps it until it can be begun */
 	ZS_OP_DONE,	/* result is valid */
+	/* A thread of the pool works for it; user_data says which job. */
+	ZS_OP_OFFLOADED,
+	ZS_OP_PARKED, /* a plain engine watches its descriptor */
 };
 
 enum { ZS_OP_ALIGNMENT = 16 };
@@ -201,6 +205,9 @@ struct zs_op_type {
 	 * thread of the pool, before the call, and NOT_YET makes it WAITING;
 	 * NULL: the call waits for nobody. */
 	int (*attempt)(struct zs_op *op);
+	/* OFFLOADED: is this one over so soon that a thread of the pool is not
+	 * worth it? NULL: none is. */
+	bool (*is_quick)(const struct zs_op *op);
 };
 
 extern const struct zs_op_type zs_op_types[ZS_NUM_OPS];

@@ -11,9 +11,10 @@
 #include "engine/engine.h"
 #include "engine/uring.h"
 
-/* As zs_engine_ops.submit. @asked has the same arguments as @op, or is @op: a
- * copy that nobody else can see may stay in registers. */
-static ZS_ALWAYS_INLINE void zs_engine_submit(struct zs_engine *engine,
+/* As zs_engine_ops.submit: true if @op has its result. @asked has the same
+ * arguments as @op, or is @op: a copy that nobody else can see may stay in
+ * registers. */
+static ZS_ALWAYS_INLINE bool zs_engine_submit(struct zs_engine *engine,
 					      struct zs_op *op,
 					      const struct zs_op *asked)
 {
@@ -22,8 +23,8 @@ static ZS_ALWAYS_INLINE void zs_engine_submit(struct zs_engine *engine,
 
 	if (zs_likely(engine->ops == &zs_uring_ops) &&
 	    zs_likely(zs_uring_queue(uring, op, asked)))
-		return;
-	engine->ops->submit(engine, op);
+		return false;
+	return engine->ops->submit(engine, op);
 }
 
 #endif

@@ -157,11 +157,21 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 	zs_queue_append(&uring->done, &op->link);
 }
 
+/* One that the ring does not have. */
+static void submit_elsewhere(struct zs_uring *uring, struct zs_op *op)
+{
+	if (!zs_op_is_for_pool(op) ||
+	    !zs_offload_submit(&uring->returns, op, zs_op_lane(op)))
+		finish_early(uring, op, zs_op_call_plainly(op));
+	else
+		ZS_COUNT(uring->engine.counters.submitted, 1);
+}
+
 /* An op that zs_uring_queue() did not take. */
 static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 {
 	if (!zs_entry_is_possible(uring, op)) {
-		finish_early(uring, op, zs_op_call_plainly(op));
+		submit_elsewhere(uring, op);
 		return;
 	}
 	if (queue_op(uring, op) || (hand_over(uring) && queue_op(uring, op)))
@@ -171,12 +181,13 @@ static ZS_COLD void submit_later(struct zs_uring *uring, struct zs_op *op)
 	zs_queue_append(&uring->deferred, &op->link);
 }
 
-static void uring_submit(struct zs_engine *engine, struct zs_op *op)
+static bool uring_submit(struct zs_engine *engine, struct zs_op *op)
 {
 	struct zs_uring *uring = uring_of(engine);
 
 	if (zs_unlikely(!zs_uring_queue(uring, op, op)))
 		submit_later(uring, op);
+	return false;
 }
 
 /* False: there is no room, nor does the kernel make any. */
@@ -202,12 +213,28 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 		finish_early(uring, op, -ECANCELED);
 		return;
 	}
+	if (op->state == ZS_OP_OFFLOADED) {
+		if (zs_offload_cancel(&uring->returns, op))
+			finish_early(uring, op, -ECANCELED);
+		return;
+	}
 	ZS_ASSERT(op->state == ZS_OP_IN_FLIGHT);
 	if (ask_to_end(uring, op))
 		return;
 	ZS_COUNT(engine->counters.deferred, 1);
 	op->cancel_waiting = true;
 	zs_queue_append(&uring->cancels, &op->link);
+}
+
+static bool detach_offloaded(struct zs_uring *uring, struct zs_op *op,
+			     struct zs_detached *detached)
+{
+	uring_cancel(&uring->engine, op);
+	if (op->state == ZS_OP_DONE)
+		return false;
+	ZS_COUNT(uring->engine.counters.detached, 1);
+	zs_offload_detach(&uring->returns, op, detached);
+	return true;
 }
 
 /* The kernel copies the path that an op names when it takes its entry, so that
@@ -217,6 +244,8 @@ static bool uring_detach(struct zs_engine *engine, struct zs_op *op,
 {
 	struct zs_uring *uring = uring_of(engine);
 
+	if (op->state == ZS_OP_OFFLOADED)
+		return detach_offloaded(uring, op, detached);
 	if (op->state != ZS_OP_IN_FLIGHT || op->cancel_waiting ||
 	    (op->code == ZS_OP_STATX &&
 	     !uring->kernel->ops[ZS_URING_OP_SEND_ZC]))
@@ -377,6 +406,13 @@ static ZS_COLD void move_early(struct zs_uring *uring, struct zs_queue *done)
 	}
 }
 
+static ZS_COLD void take_returned(struct zs_uring *uring, struct zs_queue *done)
+{
+	uint32_t count = zs_returns_collect(&uring->returns, done);
+
+	ZS_COUNT(uring->engine.counters.completed, count);
+}
+
 static void uring_flush(struct zs_engine *engine)
 {
 	struct zs_uring *uring = uring_of(engine);
@@ -389,7 +425,7 @@ static void uring_flush(struct zs_engine *engine)
 
 static bool has_completions(struct zs_uring *uring)
 {
-	return uring->done.first ||
+	return uring->done.first || !zs_returns_is_empty(&uring->returns) ||
 	       zs_ring_cq_head(&uring->ring) != zs_ring_cq_tail(&uring->ring) ||
 	       zs_ring_has_overflowed(&uring->ring);
 }
@@ -459,6 +495,8 @@ static void uring_reap(struct zs_engine *engine, struct zs_queue *done,
 		drain_overflow(uring, done);
 	if (zs_unlikely(uring->done.first != NULL))
 		move_early(uring, done);
+	if (zs_unlikely(!zs_returns_is_empty(&uring->returns)))
+		take_returned(uring, done);
 }
 
 static int uring_start(struct zs_engine *engine)
@@ -483,6 +521,11 @@ static void uring_wake(struct zs_engine *engine)
 	errno = saved;
 }
 
+static bool has_detached(const struct zs_uring *uring)
+{
+	return uring->detached || uring->returns.num_detached > 0;
+}
+
 /* A ring closed with something in flight pins files and memory until the kernel
  * gets round to it; so the one thing that is left is ended first. */
 static bool uring_finish(struct zs_engine *engine)
@@ -496,8 +539,10 @@ static bool uring_finish(struct zs_engine *engine)
 	uring->is_finishing = true;
 	uring_flush(engine);
 	/* They were told to end when they were detached. */
-	while (uring->detached && zs_clock_ns() < end_ns)
+	while (has_detached(uring) && zs_clock_ns() < end_ns)
 		uring_reap(engine, &done, REFUSED_WAIT_NS);
+	zs_returns_abandon(&uring->returns);
+	zs_returns_collect(&uring->returns, &done);
 	while (uring->wake_armed) {
 		if (!is_asked)
 			is_asked = queue_cancel(uring, USER_DATA_WAKE);
@@ -507,16 +552,7 @@ static bool uring_finish(struct zs_engine *engine)
 	ZS_ASSERT(!done.first);
 	ZS_ASSERT(!has_refused(uring));
 	zs_ring_disable(&uring->ring);
-	return !uring->detached;
-}
-
-static void uring_destroy(struct zs_engine *engine)
-{
-	struct zs_uring *uring = uring_of(engine);
-
-	zs_ring_destroy(&uring->ring);
-	close(uring->wake_fd);
-	free(uring);
+	return !has_detached(uring);
 }
 
 const struct zs_engine_ops zs_uring_ops = {
@@ -530,69 +566,5 @@ const struct zs_engine_ops zs_uring_ops = {
 	.watch = zs_uring_watch,
 	.wake = uring_wake,
 	.finish = uring_finish,
-	.destroy = uring_destroy,
+	.destroy = zs_uring_destroy,
 };
-
-static void init(struct zs_uring *uring, const struct zs_kernel *kernel)
-{
-	memset(uring, 0, sizeof(*uring));
-	uring->engine.ops = &zs_uring_ops;
-	uring->kernel = kernel;
-	uring->is_watched = zs_memcheck_is_watching();
-	if (kernel->has_cqe_skip)
-		uring->cancel_sqe_flags = ZS_URING_SQE_CQE_SKIP_SUCCESS;
-	zs_queue_init(&uring->deferred);
-	zs_queue_init(&uring->cancels);
-	zs_queue_init(&uring->done);
-}
-
-/* When the queue's size is known. */
-static void prepare_starts(struct zs_uring *uring)
-{
-	const struct zs_op_type *type;
-	int i;
-
-	for (i = 0; i < ZS_NUM_OPS; i++) {
-		type = &zs_op_types[i];
-		uring->starts[i] = (struct zs_sqe_start){
-			.opcode = type->sqe_opcode,
-			.flags = type->sqe_flags,
-			.room = !type->fill && uring->kernel->ops
-							[type->sqe_opcode] ?
-					uring->ring.sq_entries :
-					0,
-		};
-	}
-}
-
-int zs_uring_create(struct zs_engine **engine, const struct zs_kernel *kernel,
-		    uint32_t queue_depth)
-{
-	struct zs_uring *uring;
-	int ret;
-
-	uring = aligned_alloc(ZS_CACHE_LINE,
-			      (sizeof(*uring) + ZS_CACHE_LINE - 1) /
-				      ZS_CACHE_LINE * ZS_CACHE_LINE);
-	if (!uring)
-		return zs_explain_as(-ENOMEM, "no memory for a ring");
-	init(uring, kernel);
-	uring->wake_fd = eventfd(0, EFD_CLOEXEC);
-	if (uring->wake_fd < 0) {
-		ret = zs_explain_as(-errno, "no descriptor for a worker's "
-					    "eventfd: raise RLIMIT_NOFILE");
-		goto free;
-	}
-	ret = zs_ring_create(&uring->ring, kernel, queue_depth);
-	if (ret < 0)
-		goto close;
-	uring->engine.queue_depth = uring->ring.sq_entries;
-	prepare_starts(uring);
-	*engine = &uring->engine;
-	return 0;
-close:
-	close(uring->wake_fd);
-free:
-	free(uring);
-	return ret;
-}

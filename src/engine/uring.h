@@ -15,10 +15,12 @@
 #include "base/compiler.h"
 #include "base/queue.h"
 #include "engine/engine.h"
+#include "engine/offload.h"
 #include "engine/ring.h"
 
 int zs_uring_create(struct zs_engine **engine, const struct zs_kernel *kernel,
-		    uint32_t queue_depth);
+		    struct zs_offload *offload, uint32_t queue_depth);
+void zs_uring_destroy(struct zs_engine *engine);
 
 extern ZS_HIDDEN const struct zs_engine_ops zs_uring_ops;
 
@@ -67,6 +69,8 @@ struct zs_uring {
 	struct zs_detached *detached;
 	/* Done without the kernel, for the next reap. */
 	struct zs_queue done;
+	/* From the pool, which has what the ring cannot do. */
+	struct zs_returns returns;
 	int wake_fd; /* eventfd; anyone writes */
 	uint64_t wake_count;
 };

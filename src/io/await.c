@@ -211,8 +211,8 @@ static int await_request(struct zs_detachable *detachable,
 	request->opens = detachable->opens;
 	op->link.item = worker->current;
 	zs_op_renew(op);
-	zs_engine_submit(worker->engine, op, op);
-	zs_task_park(&detachable_wait, op);
+	if (!zs_engine_submit(worker->engine, op, op))
+		zs_task_park(&detachable_wait, op);
 	ret = detachable->is_detached ? -ECANCELED : op->result;
 	return ret >= 0 ? ret : zs_await_error(ret);
 }

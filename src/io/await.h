@@ -84,8 +84,8 @@ static ZS_ALWAYS_INLINE int zs_await_submit(struct zs_worker *worker,
 					    const struct zs_wait_type *type)
 {
 	op->link.item = worker->current;
-	zs_engine_submit(worker->engine, op, asked);
-	zs_task_park(type, op);
+	if (!zs_engine_submit(worker->engine, op, asked))
+		zs_task_park(type, op);
 	return op->result;
 }
 

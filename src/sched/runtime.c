@@ -7,12 +7,14 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/assert.h"
 #include "base/explain.h"
+#include "engine/offload.h"
 #include "sched/spawn.h"
 #include "sched/stall.h"
 
@@ -86,12 +88,15 @@ static int choose_model(struct zs_runtime *runtime)
 			"switch: run with GLIBC_TUNABLES=glibc.cpu.hwcaps="
 			"-SHSTK, or link without -z shstk");
 	ret = zs_kernel_probe(&runtime->kernel);
-	if (ret < 0)
-		return ret;
-	return zs_engine_choose(runtime->config.execution_model,
-				&runtime->kernel, &runtime->model,
-				runtime->model_reason,
-				sizeof(runtime->model_reason));
+	if (ret == 0)
+		ret = zs_engine_choose(runtime->config.execution_model,
+				       &runtime->kernel, &runtime->model,
+				       runtime->model_reason,
+				       sizeof(runtime->model_reason));
+	/* On the caller's thread, and no other. */
+	if (ret == 0 && runtime->model == ZS_MODEL_BLOCKING)
+		runtime->config.num_workers = 1;
+	return ret;
 }
 
 /* So small a step that workers' credits, which nobody else can spawn with, are
@@ -130,6 +135,21 @@ fini:
 	return ret;
 }
 
+/* Each ring counts as locked memory, so that the first may be had and another
+ * one not. */
+static int make_workers_or_fall_back(struct zs_runtime *runtime)
+{
+	int ret = make_workers(runtime);
+
+	if (ret != -ENOMEM || runtime->model != ZS_MODEL_GREEN_THREADS ||
+	    runtime->config.execution_model != ZS_MODEL_AUTO)
+		return ret;
+	snprintf(runtime->model_reason, sizeof(runtime->model_reason),
+		 "auto: %s", zs_explain(ret));
+	runtime->model = ZS_MODEL_THREAD_POOL;
+	return make_workers(runtime);
+}
+
 static void init_lock(struct zs_runtime *runtime)
 {
 	pthread_condattr_t attributes;
@@ -160,9 +180,16 @@ static int fill_runtime(struct zs_runtime *runtime,
 	ret = zs_fds_init(&runtime->fds);
 	if (ret < 0)
 		return ret;
-	ret = make_workers(runtime);
+	ret = zs_offload_create(&runtime->offload,
+				runtime->config.offload_threads);
 	if (ret < 0)
-		zs_fds_fini(&runtime->fds);
+		goto fini_fds;
+	ret = make_workers_or_fall_back(runtime);
+	if (ret == 0)
+		return 0;
+	zs_offload_destroy(runtime->offload);
+fini_fds:
+	zs_fds_fini(&runtime->fds);
 	return ret;
 }
 
@@ -403,6 +430,7 @@ static void destroy(struct zs_runtime *runtime)
 
 	await_foreign_posts(runtime);
 	zs_dump_remove_runtime(runtime);
+	zs_offload_destroy(runtime->offload);
 	for (i = 0; i < runtime->num_workers; i++)
 		zs_worker_fini(&runtime->workers[i]);
 	free(runtime->workers);

@@ -33,10 +33,11 @@ struct zs_runtime {
 	struct zs_cpus cpus;
 	struct zs_kernel kernel;
 	enum zs_execution_model model;
-	char model_reason[160];
+	char model_reason[264];
 	uint32_t num_workers;
 	struct zs_worker *workers;
 	struct zs_fds fds;
+	struct zs_offload *offload;
 	/* Tasks that workers take from the runtime, and give back, at once. */
 	int64_t credit_step;
 	/* Of the thread that started it. */

@@ -408,7 +408,8 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	if (ret < 0)
 		return zs_explain_as(ret, "no memory for worker %u", index);
 	ret = zs_engine_create(&worker->engine, runtime->model,
-			       &runtime->kernel, config->queue_depth);
+			       &runtime->kernel, runtime->offload,
+			       config->queue_depth);
 	if (ret < 0)
 		zs_deque_fini(&worker->unstarted);
 	return ret;

@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The engine over epoll: one instance a worker, a timerfd for waits that end at
+ * a time, an eventfd for wakes, and the runtime's pool for calls that wait.
+ * Called through zs_engine_ops.
+ *
+ * A descriptor is added once and watched for one event at a time
+ * (EPOLLONESHOT): what happens while nobody waits for it costs nothing, and two
+ * workers can wait for the same one. The eventfd and the timerfd are watched by
+ * edges, so that they need not be read.
+ */
+#include "engine/epoll.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/explain.h"
+#include "engine/plain.h"
+
+enum {
+	/* In place of a descriptor, in an event. */
+	EVENT_WAKE = -1,
+	EVENT_TIMER = -2,
+	NS_PER_SECOND = 1000000000,
+	/* How long an engine that ends waits for detached ops. */
+	DETACHED_WAIT_NS = 100000000,
+	RETRY_NS = 1000000,
+};
+
+struct zs_epoll {
+	struct zs_plain plain;
+	struct zs_returns returns;
+	int epoll_fd;
+	int wake_fd; /* anyone writes */
+	int timer_fd;
+	int64_t timer_ns; /* what it is set to; INT64_MAX: it is not */
+	/* Somebody else waits for epoll_fd, which is readable until all that it
+	 * has to tell has been fetched. */
+	bool is_embedded;
+	/* Had from the kernel, and not yet dealt with. */
+	uint32_t num_events;
+	uint32_t most_events;
+	struct epoll_event events[];
+};
+
+static struct zs_epoll *epoll_of(struct zs_engine *engine)
+{
+	return zs_container_of(zs_plain_of(engine), struct zs_epoll, plain);
+}
+
+/* --- the model's part --- */
+
+static int control(struct zs_epoll *epoll, int operation, int fd,
+		   uint32_t events, int data)
+{
+	struct epoll_event event = { .events = events, .data.fd = data };
+
+	return epoll_ctl(epoll->epoll_fd, operation, fd, &event) < 0 ? -errno :
+								       0;
+}
+
+/* Whether it has been added is only known for sure by trying. */
+static int epoll_arm(struct zs_plain *plain, struct zs_watch *watch, int fd,
+		     uint16_t wanted)
+{
+	struct zs_epoll *epoll = zs_container_of(plain, struct zs_epoll, plain);
+	uint32_t events = wanted | (uint32_t)EPOLLONESHOT;
+	int ret = -ENOENT;
+
+	/* One event too many costs less than to prevent it. */
+	if (wanted == 0)
+		return 0;
+	if (zs_likely(watch->is_known))
+		ret = control(epoll, EPOLL_CTL_MOD, fd, events, fd);
+	if (ret == -ENOENT)
+		ret = control(epoll, EPOLL_CTL_ADD, fd, events, fd);
+	if (ret == -EEXIST)
+		ret = control(epoll, EPOLL_CTL_MOD, fd, events, fd);
+	watch->is_known = ret == 0;
+	watch->armed = ret == 0 ? wanted : 0;
+	return ret;
+}
+
+static bool epoll_call(struct zs_plain *plain, struct zs_op *op,
+		       enum zs_lane lane)
+{
+	struct zs_epoll *epoll = zs_container_of(plain, struct zs_epoll, plain);
+
+	if (zs_offload_submit(&epoll->returns, op, lane))
+		return false;
+	op->result = zs_op_call_plainly(op);
+	op->state = ZS_OP_DONE;
+	return true;
+}
+
+static bool epoll_cancel_call(struct zs_plain *plain, struct zs_op *op)
+{
+	struct zs_epoll *epoll = zs_container_of(plain, struct zs_epoll, plain);
+
+	return zs_offload_cancel(&epoll->returns, op);
+}
+
+static const struct zs_plain_model model = {
+	.arm = epoll_arm,
+	.call = epoll_call,
+	.cancel_call = epoll_cancel_call,
+};
+
+/* --- the engine --- */
+
+static int epoll_start(struct zs_engine *engine)
+{
+	(void)engine;
+	return 0;
+}
+
+static bool epoll_detach(struct zs_engine *engine, struct zs_op *op,
+			 struct zs_detached *detached)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+
+	if (op->state != ZS_OP_OFFLOADED)
+		return false;
+	zs_plain_cancel(engine, op);
+	if (op->state == ZS_OP_DONE)
+		return false;
+	ZS_COUNT(engine->counters.detached, 1);
+	zs_offload_detach(&epoll->returns, op, detached);
+	return true;
+}
+
+/* A timer that is early costs a turn, one that is set anew each time a call. */
+static void set_timer(struct zs_epoll *epoll, int64_t wait_ns)
+{
+	int64_t now_ns, end_ns;
+	struct itimerspec time = { 0 };
+
+	if (wait_ns == INT64_MAX)
+		return;
+	now_ns = zs_clock_ns();
+	end_ns = wait_ns < INT64_MAX - now_ns ? now_ns + wait_ns : INT64_MAX;
+	if (epoll->timer_ns <= end_ns && epoll->timer_ns > now_ns)
+		return;
+	time.it_value.tv_sec = end_ns / NS_PER_SECOND;
+	time.it_value.tv_nsec = end_ns % NS_PER_SECOND;
+	epoll->timer_ns = end_ns;
+	if (timerfd_settime(epoll->timer_fd, TFD_TIMER_ABSTIME, &time, NULL) <
+	    0)
+		zs_panic(__FILE__, __LINE__,
+			 "a worker's timerfd is gone: was it closed by its "
+			 "number?");
+}
+
+static void wait_for_events(struct zs_epoll *epoll, int64_t wait_ns)
+{
+	int ret;
+
+	if (wait_ns > 0)
+		set_timer(epoll, wait_ns);
+	ZS_COUNT(epoll->plain.engine.counters.enters, 1);
+	ret = epoll_wait(epoll->epoll_fd, epoll->events,
+			 (int)epoll->most_events, wait_ns > 0 ? -1 : 0);
+	if (ret < 0 && errno != EINTR)
+		zs_panic(__FILE__, __LINE__,
+			 "a worker's epoll instance is gone: was it closed by "
+			 "its number?");
+	epoll->num_events = ret > 0 ? (uint32_t)ret : 0;
+}
+
+static void take_events(struct zs_epoll *epoll, struct zs_queue *done)
+{
+	uint32_t i, count = epoll->num_events;
+
+	epoll->num_events = 0;
+	for (i = 0; i < count; i++) {
+		const struct epoll_event *event = &epoll->events[i];
+
+		if (zs_likely(event->data.fd >= 0))
+			zs_plain_fire(&epoll->plain, event->data.fd,
+				      (uint16_t)event->events, done);
+		else if (event->data.fd == EVENT_TIMER)
+			epoll->timer_ns = INT64_MAX;
+	}
+}
+
+static void epoll_reap(struct zs_engine *engine, struct zs_queue *done,
+		       int64_t wait_ns)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+	uint32_t count;
+
+	if (epoll->plain.done.first || epoll->num_events > 0 ||
+	    !zs_returns_is_empty(&epoll->returns))
+		wait_ns = 0;
+	zs_plain_take_done(&epoll->plain, done);
+	if (epoll->num_events == 0 &&
+	    (wait_ns > 0 || epoll->plain.num_parked > 0 || epoll->is_embedded))
+		wait_for_events(epoll, wait_ns);
+	take_events(epoll, done);
+	zs_plain_take_done(&epoll->plain, done);
+	if (zs_returns_is_empty(&epoll->returns))
+		return;
+	count = zs_returns_collect(&epoll->returns, done);
+	ZS_COUNT(engine->counters.completed, count);
+}
+
+static bool epoll_ready(struct zs_engine *engine)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+
+	if (epoll->plain.done.first || epoll->num_events > 0 ||
+	    !zs_returns_is_empty(&epoll->returns))
+		return true;
+	if (epoll->plain.num_parked > 0)
+		wait_for_events(epoll, 0);
+	return epoll->num_events > 0;
+}
+
+/* The caller has a timer of its own. */
+static int epoll_watch(struct zs_engine *engine, int64_t *wait_ns)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+
+	(void)wait_ns;
+	epoll->is_embedded = true;
+	return epoll->epoll_fd;
+}
+
+/* Any thread. An eventfd cannot be full: its counter has 64 bits. */
+static void epoll_wake(struct zs_engine *engine)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+	uint64_t one = 1;
+	int saved_errno = errno;
+	ssize_t ret;
+
+	do {
+		ret = write(epoll->wake_fd, &one, sizeof(one));
+	} while (ret < 0 && errno == EINTR);
+	ZS_ASSERT(ret == sizeof(one));
+	errno = saved_errno;
+}
+
+static bool epoll_finish(struct zs_engine *engine)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+	int64_t end_ns = zs_clock_ns() + DETACHED_WAIT_NS;
+	struct zs_queue done;
+
+	zs_queue_init(&done);
+	while (epoll->returns.num_detached > 0 && zs_clock_ns() < end_ns)
+		epoll_reap(engine, &done, RETRY_NS);
+	zs_returns_abandon(&epoll->returns);
+	zs_returns_collect(&epoll->returns, &done);
+	ZS_ASSERT(!done.first);
+	return epoll->returns.num_detached == 0;
+}
+
+static void close_fds(struct zs_epoll *epoll)
+{
+	const int fds[] = { epoll->timer_fd, epoll->wake_fd, epoll->epoll_fd };
+	size_t i;
+
+	for (i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+		if (fds[i] >= 0)
+			close(fds[i]);
+}
+
+static void epoll_destroy(struct zs_engine *engine)
+{
+	struct zs_epoll *epoll = epoll_of(engine);
+
+	zs_plain_fini(&epoll->plain);
+	close_fds(epoll);
+	free(epoll);
+}
+
+static const struct zs_engine_ops epoll_ops = {
+	.start = epoll_start,
+	.submit = zs_plain_submit,
+	.cancel = zs_plain_cancel,
+	.detach = epoll_detach,
+	.flush = zs_plain_flush,
+	.reap = epoll_reap,
+	.ready = epoll_ready,
+	.watch = epoll_watch,
+	.wake = epoll_wake,
+	.finish = epoll_finish,
+	.destroy = epoll_destroy,
+};
+
+/* --- making one --- */
+
+static int open_fds(struct zs_epoll *epoll)
+{
+	int ret;
+
+	epoll->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	epoll->wake_fd = eventfd(0, EFD_CLOEXEC);
+	epoll->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+	ret = epoll->epoll_fd < 0 || epoll->wake_fd < 0 || epoll->timer_fd < 0 ?
+		      -errno :
+		      0;
+	if (ret == 0)
+		ret = control(epoll, EPOLL_CTL_ADD, epoll->wake_fd,
+			      EPOLLIN | (uint32_t)EPOLLET, EVENT_WAKE);
+	if (ret == 0)
+		ret = control(epoll, EPOLL_CTL_ADD, epoll->timer_fd,
+			      EPOLLIN | (uint32_t)EPOLLET, EVENT_TIMER);
+	if (ret < 0)
+		close_fds(epoll);
+	return ret;
+}
+
+int zs_epoll_create(struct zs_engine **engine, struct zs_offload *offload,
+		    uint32_t queue_depth)
+{
+	struct zs_epoll *epoll;
+	int ret;
+
+	epoll = malloc(sizeof(*epoll) + queue_depth * sizeof(epoll->events[0]));
+	if (!epoll)
+		return zs_explain_as(-ENOMEM, "no memory for an engine");
+	zs_plain_init(&epoll->plain, &epoll_ops, &model);
+	epoll->plain.engine.queue_depth = queue_depth;
+	zs_returns_init(&epoll->returns, offload, &epoll->plain.engine);
+	epoll->is_embedded = false;
+	epoll->num_events = 0;
+	epoll->most_events = queue_depth;
+	epoll->timer_ns = INT64_MAX;
+	ret = open_fds(epoll);
+	if (ret < 0) {
+		free(epoll);
+		return zs_explain_as(ret, "no descriptors for a worker's epoll "
+					  "instance, eventfd and timerfd: "
+					  "raise RLIMIT_NOFILE");
+	}
+	*engine = &epoll->plain.engine;
+	return 0;
+}

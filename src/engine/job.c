@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: MIT */
+/* Jobs of the offload pool: see job.h. */
+#include "engine/job.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+/* Up to its end or PATH_MAX, which is too long for the kernel all the same;
+ * or to where there is no memory, as a bad pointer's path. */
+static size_t readable_length(const char *path)
+{
+	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t page = (uintptr_t)path & ~(page_size - 1);
+	size_t length = 0, next;
+	unsigned char residency;
+
+	while (length < PATH_MAX) {
+		if (mincore((void *)page, page_size, &residency) < 0)
+			return SIZE_MAX;
+		page += page_size;
+		next = page - (uintptr_t)path;
+		length += strnlen(path + length, next - length);
+		if (length < next)
+			return length;
+	}
+	return PATH_MAX;
+}
+
+/* False: there is no memory. */
+static bool copy_path(struct zs_job *job, int place, uint64_t *address)
+{
+	const char *path = (const char *)(uintptr_t)*address;
+	size_t length = readable_length(path);
+
+	/* It stays as it is for the kernel to refuse. */
+	if (length == SIZE_MAX)
+		return true;
+	job->paths[place] = strndup(path, length);
+	*address = (uint64_t)(uintptr_t)job->paths[place];
+	return job->paths[place] != NULL;
+}
+
+/* A number may be another directory's by the time that the path is walked. What
+ * cannot be duplicated is refused by the kernel, or its number is relied on. */
+static void copy_directory(struct zs_job *job)
+{
+	int fd;
+
+	if (job->copy.fd < 0)
+		return;
+	fd = fcntl(job->copy.fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	job->copy.fd = fd;
+	job->owns_fd = true;
+}
+
+/* Only what may be detached needs a copy of what its task has. */
+bool zs_job_copy(struct zs_job *job, const struct zs_op *op)
+{
+	const struct zs_op_type *type = &zs_op_types[op->code];
+
+	job->copy = *op;
+	if (type->op_class != ZS_OP_DETACHABLE)
+		return true;
+	if (type->paths && type->names_fd)
+		copy_directory(job);
+	return (!(type->paths & ZS_OP_PATH_ADDRESS) ||
+		copy_path(job, 0, &job->copy.address)) &&
+	       (!(type->paths & ZS_OP_PATH_OFFSET) ||
+		copy_path(job, 1, &job->copy.offset));
+}
+
+void zs_job_release(struct zs_job *job)
+{
+	free(job->paths[0]);
+	free(job->paths[1]);
+	if (job->owns_fd)
+		close(job->copy.fd);
+}
+
+void zs_job_queue_init(struct zs_job_queue *queue)
+{
+	queue->first = NULL;
+	queue->last = &queue->first;
+	queue->length = 0;
+}
+
+void zs_job_queue_append(struct zs_job_queue *queue, struct zs_job *job)
+{
+	job->thread = NULL;
+	job->next = NULL;
+	*queue->last = job;
+	queue->last = &job->next;
+	queue->length++;
+}
+
+struct zs_job *zs_job_queue_pop(struct zs_job_queue *queue)
+{
+	struct zs_job *job = queue->first;
+
+	queue->first = job->next;
+	if (!queue->first)
+		queue->last = &queue->first;
+	queue->length--;
+	return job;
+}
+
+bool zs_job_queue_remove(struct zs_job_queue *queue, struct zs_job *job)
+{
+	struct zs_job **at;
+
+	for (at = &queue->first; *at; at = &(*at)->next) {
+		if (*at != job)
+			continue;
+		*at = job->next;
+		if (!*at)
+			queue->last = at;
+		queue->length--;
+		return true;
+	}
+	return false;
+}
