@@ -27,6 +27,7 @@
 #include <zsync/net.h>
 #include <zsync/nursery.h>
 #include <zsync/process.h>
+#include <zsync/resolve.h>
 #include <zsync/runtime.h>
 #include <zsync/signal.h>
 #include <zsync/stats.h>
