@@ -24,6 +24,7 @@
 #include <zsync/cancel.h>
 #include <zsync/config.h>
 #include <zsync/file.h>
+#include <zsync/futex.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
 #include <zsync/process.h>

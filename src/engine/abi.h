@@ -174,6 +174,9 @@ enum zs_uring_op {
 /* FSYNC, op_flags */
 #define ZS_URING_FSYNC_DATASYNC (1u << 0)
 
+/* fd of FUTEX_WAIT: the flags of futex_wait(2), 6.7. */
+enum { ZS_FUTEX2_SIZE_U32 = 0x02, ZS_FUTEX2_PRIVATE = 0x80 };
+
 /* TIMEOUT, op_flags */
 #define ZS_URING_TIMEOUT_ABS (1u << 0)
 #define ZS_URING_TIMEOUT_UPDATE (1u << 1)

@@ -53,6 +53,7 @@ int zs_call_madvise(const struct zs_op *op);
 /* calls_process.c */
 int zs_call_waitid(const struct zs_op *op);
 int zs_call_spawn(const struct zs_op *op);
+int zs_call_futex_wait(const struct zs_op *op);
 
 /* calls_net.c */
 int zs_call_nop(const struct zs_op *op);

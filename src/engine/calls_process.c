@@ -1,13 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plain system calls of operations on processes. Called through the table
+ * The plain system calls of operations on processes and what they share. Called through the table
  * of operations, by engines on the worker's thread and on threads of the pool.
  */
 #include "engine/calls.h"
 
+#include <linux/futex.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "engine/abi.h"
 #include "engine/process.h"
 
 /* Without waiting: -EAGAIN if the child has not ended. */
@@ -34,4 +38,15 @@ int zs_call_spawn(const struct zs_op *op)
 	error = posix_spawnp(&pid, call->file, &call->actions,
 			     &call->attributes, call->argv, call->envp);
 	return error ? -error : (int)pid;
+}
+
+/* The ring's flags are those of futex_wait(2), other than futex(2)'s. */
+int zs_call_futex_wait(const struct zs_op *op)
+{
+	int operation = op->fd & ZS_FUTEX2_PRIVATE ? FUTEX_WAIT_PRIVATE :
+						     FUTEX_WAIT;
+
+	return zs_result_of(syscall(SYS_futex, zs_memory_at(op->address),
+				    operation, (uint32_t)op->offset, NULL, NULL,
+				    0));
 }

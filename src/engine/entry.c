@@ -61,6 +61,14 @@ bool zs_entry_of_waitid(struct zs_sqe *entry, const struct zs_op *op)
 	return true;
 }
 
+/* Woken by anyone, whatever bits a waker chooses. */
+bool zs_entry_of_futex_wait(struct zs_sqe *entry, const struct zs_op *op)
+{
+	(void)op;
+	entry->addr3 = UINT32_MAX;
+	return true;
+}
+
 static bool make_entry(struct zs_sqe *entry, const struct zs_op *op)
 {
 	const struct zs_op_type *type = &zs_op_types[op->code];

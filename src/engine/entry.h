@@ -27,6 +27,7 @@ bool zs_entry_of_madvise(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_xattr(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_splice(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_waitid(struct zs_sqe *entry, const struct zs_op *op);
+bool zs_entry_of_futex_wait(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_tee(struct zs_sqe *entry, const struct zs_op *op);
 
 #endif

@@ -52,6 +52,7 @@ enum {
  *	spawn	address = struct zs_spawn_call
  *	call	address = int (*)(void *), offset = its argument,
  *		length = enum zs_lane
+ *	futex_wait	fd = FUTEX2 flags, address = word, offset = its value
  *
  * openat always goes to a kernel thread: tried inline, the kernel opens with
  * O_NONBLOCK, and a FIFO then answers -ENXIO or opens without its peer.
@@ -175,6 +176,9 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 		  .call = zs_call_spawn),
 	NO_OPCODE(CALL, "call", DETACHABLE, .way = ZS_WAY_OFFLOADED,
 		  .call = zs_call_function),
+	OP(FUTEX_WAIT, "futex_wait", ABORTABLE, FUTEX_WAIT,
+	   .fill = zs_entry_of_futex_wait, .way = ZS_WAY_WAITING,
+	   .call = zs_call_futex_wait),
 };
 /* clang-format on */
 

@@ -60,6 +60,7 @@ enum zs_op_code {
 	ZS_OP_WAITID,
 	ZS_OP_SPAWN,
 	ZS_OP_CALL,
+	ZS_OP_FUTEX_WAIT,
 	ZS_NUM_OPS
 };
 
