@@ -137,6 +137,8 @@ progs-in = $(progs/$(1)) $(foreach d,$(dirs/$(1)),$(call progs-in,$(d)))
 rooms := src arch test bench tools examples
 $(foreach d,$(rooms),$(eval $(call read-kbuild,$(d))))
 lib-objs := $(call objs-in,src) $(call objs-in,arch)
+# Apart, so that who looks up no names is linked without getaddrinfo().
+resolve-objs := $(call objs-in,src/resolve)
 all-objs := $(sort $(foreach d,$(rooms),$(call objs-in,$(d))))
 test-progs := $(call progs-in,test)
 libs     := $(O)/libzsync.a $(O)/libzsync.so
@@ -155,6 +157,7 @@ bench-counts: $(O)/bench/zsync-counts
 check: $(test-progs) $(libs) $(if $(SAN)$(TESTS),,check-docs)
 	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
 	$(Q)$(if $(has_cxx),,echo 'SKIP: no compiler of C++ ($(CXX)): left out $(prog-/test)')
+	$(Q)$(if $(SAN),,CC='$(CC)' O='$(O)' tools/check-resolver.sh)
 	$(Q)O='$(O)' SAN='$(SAN)' EMULATOR='$(EMULATOR)' \
 		tools/run-tests.sh $(test-progs)
 
@@ -236,10 +239,12 @@ $(O)/%.o: FORCE
 	@echo "$(dir $*)Kbuild names $(@F), but there is no $*.c, .cc or .S" >&2; exit 1
 
 # What programs link: one relocatable object whose global names are all public.
-$(O)/zsync.o: $(lib-objs) $(kbuilds)
-	$(call quiet,LD,$@)$(LD) -r -o $@ $(lib-objs) && \
-		$(OBJCOPY) --localize-hidden $@
-$(O)/libzsync.a: $(O)/zsync.o
+relocatable = $(LD) -r -o $@ $(filter %.o,$^) && $(OBJCOPY) --localize-hidden $@
+$(O)/zsync.o: $(filter-out $(resolve-objs),$(lib-objs)) $(kbuilds)
+	$(call quiet,LD,$@)$(relocatable)
+$(O)/zsync-resolve.o: $(resolve-objs) $(kbuilds)
+	$(call quiet,LD,$@)$(relocatable)
+$(O)/libzsync.a: $(O)/zsync.o $(O)/zsync-resolve.o
 	$(call quiet,AR,$@)rm -f $@; $(AR) rcs $@ $^
 $(O)/libzsync.so: $(lib-objs) $(kbuilds) src/zsync.map
 	$(call quiet,LD,$@)$(CC) $(zs_cflags) -shared -o $@ $(lib-objs) \

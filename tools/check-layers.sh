@@ -14,6 +14,7 @@ BEGIN {
 	below["sched"]  = "base mem engine sched"
 	below["sync"]   = "base mem sched sync"
 	below["io"]     = "base mem engine sched io"
+	below["resolve"] = "base"
 	below["arch"]   = "base"
 	below["public"] = ""
 }

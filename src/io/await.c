@@ -6,6 +6,7 @@
 #include "io/await.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <limits.h>
 #include <unistd.h>
 
@@ -52,13 +53,16 @@ struct zs_request *zs_request_get(struct zs_worker *worker)
 {
 	struct zs_request *request = zs_slab_get(&worker->requests);
 
-	if (request)
-		request->slab = &worker->requests;
+	if (!request)
+		return NULL;
+	request->slab = &worker->requests;
+	request->memory = NULL;
 	return request;
 }
 
 void zs_request_put(struct zs_request *request)
 {
+	free(request->memory);
 	zs_slab_put(request->slab, request);
 }
 
