@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The plain system calls of operations on processes and what they share. Called through the table
- * of operations, by engines on the worker's thread and on threads of the pool.
+ * The plain system calls of operations on processes, and of waits on memory
+ * that they share. Called through the table of operations, by engines on the
+ * worker's thread and on threads of the pool.
  */
 #include "engine/calls.h"
 
