@@ -193,6 +193,13 @@ static ZS_NOINLINE int send_later(struct zs_op *op)
 	return end_steps(keeps, op, ret);
 }
 
+/* Not MSG_WAITALL, which send(2) ignores: when only a part fits, Linux 5.10.223
+ * says EAGAIN with it, and what has gone would go again. */
+static int first_flags(int flags)
+{
+	return (flags & ~MSG_WAITALL) | MSG_NOSIGNAL | MSG_DONTWAIT;
+}
+
 ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 {
 	struct zs_op op;
@@ -201,7 +208,7 @@ ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 	if (zs_transfer_is_bad(buffer, length))
 		return zs_explain_none(-EINVAL);
 	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
-			     flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+			     first_flags(flags));
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
 		return send_later(&op);
 	return ret;
@@ -219,7 +226,7 @@ ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
 		.fd = fd,
 		.address = (uint64_t)(uintptr_t)message,
 		.length = 1,
-		.flags = (uint32_t)flags | MSG_NOSIGNAL | MSG_DONTWAIT,
+		.flags = (uint32_t)first_flags(flags),
 	};
 	int ret;
 
@@ -275,7 +282,7 @@ ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
 	if (zs_transfer_is_bad(buffer, length))
 		return zs_explain_none(-EINVAL);
 	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
-			     flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+			     first_flags(flags));
 	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
 		return ret;
 	return send_rest(&op, ret);
