@@ -14,8 +14,8 @@
 
 struct example {
 	struct zs_config config;
-	uint16_t port; /* 0: the kernel picks one */
-	int signals;   /* SIGINT and SIGTERM are read from it */
+	char address[24]; /* to listen on; port 0: the kernel picks one */
+	int signals;	  /* SIGINT and SIGTERM are read from it */
 };
 
 __attribute__((noreturn)) static inline void
@@ -52,7 +52,8 @@ static inline void example_option(struct example *example, char **argv, int i)
 	if (!argv[i + 1])
 		example_usage(argv[0], "a value is missing after", name);
 	if (!strcmp(name, "--port"))
-		example->port = (uint16_t)example_number(argv, i, 65535);
+		snprintf(example->address, sizeof(example->address),
+			 "127.0.0.1:%u", example_number(argv, i, 65535));
 	else if (!strcmp(name, "--workers"))
 		example->config.num_workers =
 			example_number(argv, i, ZS_WORKERS_MAX);
@@ -64,7 +65,10 @@ static inline void example_option(struct example *example, char **argv, int i)
 /* Ends the program where an option makes no sense. */
 static inline struct example example_options(int argc, char **argv)
 {
-	struct example example = { .config = zs_config_for_server() };
+	struct example example = {
+		.config = zs_config_for_server(),
+		.address = "127.0.0.1:0",
+	};
 	sigset_t signals;
 	int i;
 

@@ -109,6 +109,15 @@ static inline int run_siblings(zs_task_fn *first, zs_task_fn *second, void *arg)
 	return run_task(run_test_siblings, &siblings);
 }
 
+/* Task: connects to a listener's loopback port. */
+static inline int connect_to_port(int port)
+{
+	char address[24];
+
+	snprintf(address, sizeof(address), "127.0.0.1:%d", port);
+	return zs_tcp_connect(address);
+}
+
 /* False, and a line that says why, where the system allows no io_uring. What
  * else goes wrong is for the tests to find. */
 static inline bool runtime_is_to_be_had(void)

@@ -51,7 +51,7 @@ static int fail_all_calls(void *arg)
 	ASSERT_KEEPS_ERRNO(zs_openat(AT_FDCWD, "/nowhere", O_RDONLY, 0),
 			   -ENOENT);
 	ASSERT_KEEPS_ERRNO(zs_local_port(bad), -EBADF);
-	ASSERT_KEEPS_ERRNO(zs_tcp_listen("nowhere", 0, 1), -EINVAL);
+	ASSERT_KEEPS_ERRNO(zs_tcp_listen("nowhere:0", 1), -EINVAL);
 	ASSERT_KEEPS_ERRNO(zs_close(fd), 0);
 	ASSERT_KEEPS_ERRNO(zs_close(bound), 0);
 	return 0;
@@ -116,8 +116,9 @@ static int misuse_calls(void *arg)
 	ASSERT_HAS_OWN_TEXT((int)zs_send(0, NULL, 1, 0));
 	ASSERT_HAS_OWN_TEXT((int)zs_send_all(0, NULL, 1, 0));
 	ASSERT_HAS_OWN_TEXT(zs_poll_fd(0, 0));
-	ASSERT_HAS_OWN_TEXT(zs_tcp_listen("nowhere", 0, 1));
-	ASSERT_HAS_OWN_TEXT(zs_tcp_connect("nowhere", 1));
+	ASSERT_HAS_OWN_TEXT(zs_tcp_listen("nowhere:0", 1));
+	ASSERT_HAS_OWN_TEXT(zs_tcp_listen(NULL, 1));
+	ASSERT_HAS_OWN_TEXT(zs_tcp_connect("nowhere:1"));
 	ASSERT_HAS_OWN_TEXT(zs_task_set_name(NULL));
 	ASSERT_HAS_OWN_TEXT(zs_cancel_token_open(NULL, ZS_NEVER));
 	ASSERT_HAS_OWN_TEXT(zs_nursery_open(NULL, NULL));

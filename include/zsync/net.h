@@ -46,14 +46,25 @@ ssize_t zs_send_all(int fd, const void *buffer, size_t length, int flags);
  * POLLERR, POLLHUP where they hold. -EINVAL for events outside 1 to 0xffff. */
 int zs_poll_fd(int fd, unsigned int events);
 
-/* A listening TCP socket on the numeric IPv4 or IPv6 @address (NULL: loopback)
- * and @port (0: the kernel picks one), address reuse on. The caller closes it.
- * -EINVAL for an address that is not numeric. */
-int zs_tcp_listen(const char *address, uint16_t port, int backlog);
+/*
+ * Internet sockets by "host:port", as "127.0.0.1:80", "[::1]:80" or
+ * "[fe80::1%eth0]:80": the address is numeric, the port a number. -EINVAL for
+ * anything else, with a text by zs_explain(). The caller closes what is
+ * returned.
+ *
+ * To listen on or bind to, an empty host or * means all addresses: of IPv6, and
+ * of IPv4 by the same socket, which shows them as ::ffff:192.0.2.1; or where
+ * there is no IPv6, of IPv4. Port 0: the kernel picks one, see zs_local_port().
+ */
 
-/* A TCP socket connected to the numeric @address (NULL: loopback) and @port,
- * with TCP_NODELAY. The caller closes it. */
-int zs_tcp_connect(const char *address, uint16_t port);
+/* A listening TCP socket, address reuse on. @backlog as listen(2). */
+int zs_tcp_listen(const char *address, int backlog);
+
+/* A connected TCP socket, with TCP_NODELAY. An empty host is 127.0.0.1. */
+int zs_tcp_connect(const char *address);
+
+/* A UDP socket that is bound, and so can receive. */
+int zs_udp_bind(const char *address);
 
 /* The local port of a TCP or UDP socket. */
 int zs_local_port(int fd);

@@ -9,13 +9,9 @@
  */
 #include "zsync/net.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/epoll.h>
 
 #include "base/compiler.h"
@@ -30,12 +26,6 @@
 /* Between two tries to send, where poll is no help. */
 #define PAUSE_LEAST_NS (100 * ZS_MICROSECOND)
 #define PAUSE_MOST_NS (10 * ZS_MILLISECOND)
-
-union inet_address {
-	struct sockaddr any;
-	struct sockaddr_in v4;
-	struct sockaddr_in6 v6;
-};
 
 /* Cancelled, it has no result, which the poll of a later file might be taken
  * for. */
@@ -325,98 +315,4 @@ ZS_PUBLIC int zs_poll_fd(int fd, unsigned int events)
 	if (ret > 0 && !(events & POLLRDHUP))
 		ret &= ~POLLRDHUP;
 	return ret == 0 ? poll_by_epoll(fd, events) : ret;
-}
-
-/* Fills *address; its length, or -EINVAL for what is not numeric. */
-static int parse_address(union inet_address *address, const char *text,
-			 uint16_t port)
-{
-	memset(address, 0, sizeof(*address));
-	if (!text)
-		text = "127.0.0.1";
-	if (strchr(text, ':')) {
-		address->v6.sin6_family = AF_INET6;
-		address->v6.sin6_port = htons(port);
-		if (inet_pton(AF_INET6, text, &address->v6.sin6_addr) != 1)
-			return zs_explain_none(-EINVAL);
-		return sizeof(address->v6);
-	}
-	address->v4.sin_family = AF_INET;
-	address->v4.sin_port = htons(port);
-	if (inet_pton(AF_INET, text, &address->v4.sin_addr) != 1)
-		return zs_explain_none(-EINVAL);
-	return sizeof(address->v4);
-}
-
-/* A plain system call, because it never blocks. */
-static int switch_on(int fd, int level, int option)
-{
-	int on = 1, ret = 0, saved = errno;
-
-	if (setsockopt(fd, level, option, &on, sizeof(on)) < 0)
-		ret = -errno;
-	errno = saved;
-	return ret;
-}
-
-ZS_PUBLIC int zs_tcp_listen(const char *address, uint16_t port, int backlog)
-{
-	union inet_address local;
-	int length = parse_address(&local, address, port);
-	int fd, ret;
-
-	if (length < 0)
-		return length;
-	fd = zs_socket(local.any.sa_family, SOCK_STREAM, 0);
-	if (fd < 0)
-		return fd;
-	ret = switch_on(fd, SOL_SOCKET, SO_REUSEADDR);
-	if (ret == 0)
-		ret = zs_bind(fd, &local.any, (socklen_t)length);
-	if (ret == 0)
-		ret = zs_listen(fd, backlog);
-	if (ret == 0)
-		return fd;
-	zs_close(fd);
-	return ret;
-}
-
-ZS_PUBLIC int zs_tcp_connect(const char *address, uint16_t port)
-{
-	union inet_address peer;
-	int length = parse_address(&peer, address, port);
-	int fd, ret;
-
-	if (length < 0)
-		return length;
-	fd = zs_socket(peer.any.sa_family, SOCK_STREAM, 0);
-	if (fd < 0)
-		return fd;
-	ret = switch_on(fd, IPPROTO_TCP, TCP_NODELAY);
-	if (ret == 0)
-		ret = zs_connect(fd, &peer.any, (socklen_t)length);
-	if (ret == 0)
-		return fd;
-	zs_close(fd);
-	return ret;
-}
-
-ZS_PUBLIC int zs_local_port(int fd)
-{
-	union inet_address local = { .any = { .sa_family = AF_UNSPEC } };
-	socklen_t length = sizeof(local);
-	int ret = 0, saved = errno;
-
-	if (!zs_self())
-		return zs_explain_none(-EPERM);
-	if (getsockname(fd, &local.any, &length) < 0)
-		ret = -errno;
-	errno = saved;
-	if (ret < 0)
-		return ret;
-	if (local.any.sa_family == AF_INET)
-		return ntohs(local.v4.sin_port);
-	if (local.any.sa_family == AF_INET6)
-		return ntohs(local.v6.sin6_port);
-	return zs_explain_none(-EAFNOSUPPORT);
 }
