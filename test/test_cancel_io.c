@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/un.h>
 
 #include "descriptors.h"
 #include "runtime.h"
@@ -22,6 +23,7 @@ static char folder[] = "/tmp/zsync-test-XXXXXX";
 static char bytes[4096];
 static struct iovec part = { bytes, 1 };
 static struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+static struct mmsghdr messages[2];
 static struct sockaddr_in address;
 static struct zs_cancel_token token;
 static struct zs_nursery nursery;
@@ -79,6 +81,28 @@ static void prepare_deaf_listener(void)
 	ends[0] = socket(AF_INET, SOCK_STREAM, 0);
 }
 
+/* The same by an abstract name. */
+static void prepare_deaf_name(void)
+{
+	static const struct sockaddr_un name = {
+		.sun_family = AF_UNIX,
+		.sun_path = "\0zsync-test-deaf",
+	};
+	socklen_t length = offsetof(struct sockaddr_un, sun_path) +
+			   sizeof("@zsync-test-deaf") - 1;
+	int fd;
+
+	ends[1] = socket(AF_UNIX, SOCK_STREAM, 0);
+	ck_assert_int_eq(bind(ends[1], (void *)&name, length), 0);
+	ck_assert_int_eq(listen(ends[1], 0), 0);
+	do {
+		fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		ck_assert_int_ge(fd, 0);
+	} while (connect(fd, (void *)&name, length) == 0);
+	ck_assert_int_eq(errno, EAGAIN);
+	ends[0] = fd;
+}
+
 static void prepare_fifo(void)
 {
 	ck_assert_ptr_nonnull(mkdtemp(folder));
@@ -110,6 +134,45 @@ static int wait_in_send_all(void)
 static int wait_in_sendmsg(void)
 {
 	return (int)zs_sendmsg(ends[0], &message, 0);
+}
+
+static int wait_in_recvfrom(void)
+{
+	return (int)zs_recvfrom(ends[0], bytes, 1, 0, NULL, NULL);
+}
+
+static int wait_in_sendto(void)
+{
+	return (int)zs_sendto(ends[0], bytes, sizeof(bytes), 0, NULL, 0);
+}
+
+static int wait_in_recvmmsg(void)
+{
+	messages[0].msg_hdr = messages[1].msg_hdr = message;
+	return zs_recvmmsg(ends[0], messages, 2, 0);
+}
+
+static int wait_in_sendmmsg(void)
+{
+	messages[0].msg_hdr = messages[1].msg_hdr = message;
+	return zs_sendmmsg(ends[0], messages, 2, 0);
+}
+
+static int wait_in_recv_fds(void)
+{
+	size_t count = 0;
+
+	return (int)zs_recv_fds(ends[0], bytes, 1, 0, NULL, &count);
+}
+
+static int wait_in_send_fds(void)
+{
+	return (int)zs_send_fds(ends[0], bytes, 1, 0, &ends[1], 1);
+}
+
+static int wait_in_unix_connect(void)
+{
+	return zs_unix_connect("@zsync-test-deaf");
 }
 
 static int wait_in_poll(void)
@@ -150,6 +213,13 @@ static const struct waiter waiters[] = {
 	{ "send", prepare_full, wait_in_send },
 	{ "send_all", prepare_full, wait_in_send_all },
 	{ "sendmsg", prepare_full, wait_in_sendmsg },
+	{ "recvfrom", prepare_empty, wait_in_recvfrom },
+	{ "sendto", prepare_full, wait_in_sendto },
+	{ "recvmmsg", prepare_empty, wait_in_recvmmsg },
+	{ "sendmmsg", prepare_full, wait_in_sendmmsg },
+	{ "recv_fds", prepare_empty, wait_in_recv_fds },
+	{ "send_fds", prepare_full, wait_in_send_fds },
+	{ "unix_connect", prepare_deaf_name, wait_in_unix_connect },
 	{ "read", prepare_empty_pipe, wait_in_read },
 	{ "write", prepare_full_pipe, wait_in_write },
 	{ "accept", prepare_listener, wait_in_accept },
@@ -329,6 +399,11 @@ static int call_in_cancelled_scope(void *arg)
 	ck_assert_int_eq(zs_send_all(ends[1], "x", 1, 0), -ECANCELED);
 	ck_assert_int_eq(zs_shutdown(ends[1], SHUT_RDWR), -ECANCELED);
 	ck_assert_int_eq(zs_socket(AF_INET, SOCK_STREAM, 0), -ECANCELED);
+	ck_assert_int_eq(zs_sendto(ends[1], "x", 1, 0, NULL, 0), -ECANCELED);
+	ck_assert_int_eq(zs_sendmmsg(ends[1], messages, 1, 0), -ECANCELED);
+	ck_assert_int_eq(zs_send_fds(ends[1], "x", 1, 0, ends, 1), -ECANCELED);
+	ck_assert_int_eq(zs_unix_listen("@zsync-test-never", 1), -ECANCELED);
+	ck_assert_int_eq(zs_udp_bind("127.0.0.1:0"), -ECANCELED);
 	ck_assert_int_eq(zs_tcp_listen("127.0.0.1:0", 1), -ECANCELED);
 	ck_assert_int_eq(zs_tcp_connect("127.0.0.1:1"), -ECANCELED);
 	ck_assert_int_eq(zs_openat(AT_FDCWD, "/", O_RDONLY, 0), -ECANCELED);
@@ -397,6 +472,9 @@ static int wait_for_both(void *arg)
 static const struct waiter takers[] = {
 	{ "recv", prepare_empty, wait_in_recv },
 	{ "recvmsg", prepare_empty, wait_in_recvmsg },
+	{ "recvfrom", prepare_empty, wait_in_recvfrom },
+	{ "recvmmsg", prepare_empty, wait_in_recvmmsg },
+	{ "recv_fds", prepare_empty, wait_in_recv_fds },
 	{ "read", prepare_empty_pipe, wait_in_read },
 	{ "accept", prepare_listener, wait_in_accept },
 };

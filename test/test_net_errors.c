@@ -70,6 +70,59 @@ static int do_recvmsg(int fd)
 	return (int)zs_recvmsg(fd, &message, 0);
 }
 
+static int do_sendto(int fd)
+{
+	return (int)zs_sendto(fd, bytes, 1, 0, NULL, 0);
+}
+
+static int do_recvfrom(int fd)
+{
+	return (int)zs_recvfrom(fd, bytes, 1, 0, NULL, NULL);
+}
+
+static int do_sendmmsg(int fd)
+{
+	struct mmsghdr batch = { .msg_hdr = message };
+
+	return zs_sendmmsg(fd, &batch, 1, 0);
+}
+
+static int do_recvmmsg(int fd)
+{
+	struct mmsghdr batch = { .msg_hdr = message };
+
+	return zs_recvmmsg(fd, &batch, 1, 0);
+}
+
+static int do_send_fds(int fd)
+{
+	int zero = 0;
+
+	return (int)zs_send_fds(fd, bytes, 1, 0, &zero, 1);
+}
+
+static int do_recv_fds(int fd)
+{
+	size_t count = 0;
+
+	return (int)zs_recv_fds(fd, bytes, 1, 0, NULL, &count);
+}
+
+static int do_setsockopt(int fd)
+{
+	int on = 1;
+
+	return zs_setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+}
+
+static int do_getsockopt(int fd)
+{
+	socklen_t length = sizeof(int);
+	int on;
+
+	return zs_getsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, &length);
+}
+
 static int do_send_all(int fd)
 {
 	return (int)zs_send_all(fd, bytes, 1, 0);
@@ -105,13 +158,28 @@ static int do_udp_bind(int fd)
 	return zs_udp_bind("127.0.0.1:0");
 }
 
+static int do_unix_listen(int fd)
+{
+	(void)fd;
+	return zs_unix_listen("@zsync-test-unheard", 1);
+}
+
+static int do_unix_connect(int fd)
+{
+	(void)fd;
+	return zs_unix_connect("@zsync-test-unheard");
+}
+
 static int (*const calls[])(int fd) = {
-	do_bind,     do_listen,	    do_accept,	    do_connect,
-	do_shutdown, do_send,	    do_recv,	    do_sendmsg,
-	do_recvmsg,  do_send_all,   zs_local_port,  do_poll_fd,
-	do_socket,   do_tcp_listen, do_tcp_connect, do_udp_bind,
+	do_sendto,	do_recvfrom,	 do_sendmmsg,	 do_recvmmsg,
+	do_send_fds,	do_recv_fds,	 do_setsockopt,	 do_getsockopt,
+	do_bind,	do_listen,	 do_accept,	 do_connect,
+	do_shutdown,	do_send,	 do_recv,	 do_sendmsg,
+	do_recvmsg,	do_send_all,	 zs_local_port,	 do_poll_fd,
+	do_socket,	do_tcp_listen,	 do_tcp_connect, do_udp_bind,
+	do_unix_listen, do_unix_connect,
 };
-enum { NEED_SOCKET = 11, TAKE_FD = 12, ALL = 16 };
+enum { NEED_SOCKET = 19, TAKE_FD = 20, ALL = 26 };
 _Static_assert(sizeof(calls) / sizeof(calls[0]) == ALL, "all are counted");
 
 START_TEST(outside_a_task_every_call_is_refused)
@@ -169,6 +237,8 @@ static const size_t bad_lengths[] = { (size_t)INT_MAX + 1, SIZE_MAX,
 
 static int use_bad_buffers(void *arg)
 {
+	struct sockaddr *name = (struct sockaddr *)bytes;
+	struct mmsghdr batch = { .msg_hdr = message };
 	size_t length;
 
 	(void)arg;
@@ -184,6 +254,16 @@ static int use_bad_buffers(void *arg)
 	ck_assert_int_eq(zs_send_all(ends[0], NULL, 1, 0), -EINVAL);
 	ck_assert_int_eq(zs_sendmsg(ends[0], NULL, 0), -EINVAL);
 	ck_assert_int_eq(zs_recvmsg(ends[0], NULL, 0), -EINVAL);
+	ck_assert_int_eq(zs_sendto(ends[0], NULL, 1, 0, NULL, 0), -EINVAL);
+	ck_assert_int_eq(zs_sendto(ends[0], bytes, 1, 0, NULL, 1), -EINVAL);
+	ck_assert_int_eq(zs_recvfrom(ends[0], NULL, 1, 0, NULL, NULL), -EINVAL);
+	ck_assert_int_eq(zs_recvfrom(ends[0], bytes, 1, 0, name, NULL),
+			 -EINVAL);
+	ck_assert_int_eq(zs_sendmmsg(ends[0], NULL, 1, 0), -EINVAL);
+	ck_assert_int_eq(zs_recvmmsg(ends[0], NULL, 1, 0), -EINVAL);
+	ck_assert_int_eq(zs_sendmmsg(ends[0], &batch, 1u << 31, 0), -EINVAL);
+	ck_assert_int_eq(zs_recvmmsg(ends[0], &batch, 1u << 31, 0), -EINVAL);
+	ck_assert_int_eq(zs_sendmmsg(ends[0], NULL, 0, 0), 0);
 	ck_assert_int_eq(zs_send(ends[0], (void *)1, 1, 0), -EFAULT);
 	ck_assert_int_eq(recv(ends[1], bytes, 1, MSG_DONTWAIT), -1);
 	return 0;
@@ -229,6 +309,9 @@ END_TEST
 
 static int use_bad_numbers(void *arg)
 {
+	socklen_t length = sizeof(int);
+	int on = 1;
+
 	(void)arg;
 	ck_assert_int_eq(zs_poll_fd(ends[0], 0), -EINVAL);
 	ck_assert_int_eq(zs_poll_fd(ends[0], 0x10000), -EINVAL);
@@ -243,6 +326,19 @@ static int use_bad_numbers(void *arg)
 	ck_assert_int_eq(zs_socket(AF_INET, SOCK_STREAM, 250),
 			 -EPROTONOSUPPORT);
 	ck_assert_int_eq(zs_local_port(ends[0]), -EAFNOSUPPORT);
+	ck_assert_int_eq(zs_setsockopt(ends[0], SOL_SOCKET, 9999, &on, length),
+			 -ENOPROTOOPT);
+	ck_assert_int_eq(zs_getsockopt(ends[0], SOL_SOCKET, 9999, &on, &length),
+			 -ENOPROTOOPT);
+	ck_assert_int_eq(zs_setsockopt(ends[0], SOL_SOCKET, SO_REUSEADDR, NULL,
+				       length),
+			 -EINVAL);
+	ck_assert_int_eq(zs_getsockopt(ends[0], SOL_SOCKET, SO_REUSEADDR, NULL,
+				       &length),
+			 -EINVAL);
+	ck_assert_int_eq(zs_getsockopt(ends[0], SOL_SOCKET, SO_REUSEADDR, &on,
+				       NULL),
+			 -EINVAL);
 	return 0;
 }
 

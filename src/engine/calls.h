@@ -76,6 +76,10 @@ int zs_call_sendmsg(const struct zs_op *op);
 int zs_attempt_sendmsg(struct zs_op *op);
 int zs_call_recvmsg(const struct zs_op *op);
 int zs_attempt_recvmsg(struct zs_op *op);
+int zs_call_sendmmsg(const struct zs_op *op);
+int zs_attempt_sendmmsg(struct zs_op *op);
+int zs_call_recvmmsg(const struct zs_op *op);
+int zs_attempt_recvmmsg(struct zs_op *op);
 
 /* calls_path.c */
 int zs_call_openat(const struct zs_op *op);

@@ -230,3 +230,41 @@ int zs_attempt_recvmsg(struct zs_op *op)
 				   (int)op->flags | MSG_DONTWAIT));
 	return is_to_wait(op, ret) ? ZS_OP_NOT_YET : ret;
 }
+
+/* How many messages; those that find no room are not waited for. */
+static int sendmmsg_with(const struct zs_op *op, int flags)
+{
+	return zs_result_of(sendmmsg(op->fd, zs_memory_at(op->address),
+				     op->length, (int)op->flags | flags));
+}
+
+int zs_call_sendmmsg(const struct zs_op *op)
+{
+	return sendmmsg_with(op, MSG_NOSIGNAL);
+}
+
+int zs_attempt_sendmmsg(struct zs_op *op)
+{
+	int ret = sendmmsg_with(op, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+	return is_to_wait(op, ret) ? ZS_OP_NOT_YET : ret;
+}
+
+/* The first is waited for, at most. */
+static int recvmmsg_with(const struct zs_op *op, int flags)
+{
+	return zs_result_of(recvmmsg(op->fd, zs_memory_at(op->address),
+				     op->length, (int)op->flags | flags, NULL));
+}
+
+int zs_call_recvmmsg(const struct zs_op *op)
+{
+	return recvmmsg_with(op, MSG_WAITFORONE);
+}
+
+int zs_attempt_recvmmsg(struct zs_op *op)
+{
+	int ret = recvmmsg_with(op, MSG_DONTWAIT);
+
+	return is_to_wait(op, ret) ? ZS_OP_NOT_YET : ret;
+}

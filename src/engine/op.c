@@ -47,6 +47,7 @@ enum {
  *	listen	length = backlog
  *	accept	address = sockaddr, offset = address of its length
  *	shutdown	length = how
+ *	sendmmsg, recvmmsg	address = mmsghdrs, length = how many
  *	sendmsg, recvmsg	address = msghdr, length = 1
  *	waitid	fd = id, length = its type, offset = siginfo, flags = options
  *	spawn	address = struct zs_spawn_call
@@ -163,6 +164,12 @@ const struct zs_op_type zs_op_types[ZS_NUM_OPS] = {
 	OP(RECV, "recv", ABORTABLE, RECV, .names_fd = true,
 	   .way = ZS_WAY_WHEN_READY, .events = POLLIN,
 	   .call = zs_call_recv, .attempt = zs_attempt_recv),
+	NO_OPCODE(SENDMMSG, "sendmmsg", ABORTABLE, .names_fd = true,
+		  .way = ZS_WAY_WHEN_READY, .events = POLLOUT,
+		  .call = zs_call_sendmmsg, .attempt = zs_attempt_sendmmsg),
+	NO_OPCODE(RECVMMSG, "recvmmsg", ABORTABLE, .names_fd = true,
+		  .way = ZS_WAY_WHEN_READY, .events = POLLIN,
+		  .call = zs_call_recvmmsg, .attempt = zs_attempt_recvmmsg),
 	OP(SENDMSG, "sendmsg", ABORTABLE, SENDMSG, .names_fd = true,
 	   .way = ZS_WAY_WHEN_READY, .events = POLLOUT,
 	   .call = zs_call_sendmsg, .attempt = zs_attempt_sendmsg),

@@ -3,7 +3,7 @@
  * Internet sockets by "host:port": what listens, connects or is bound in one
  * call. Called by tasks.
  */
-#include "zsync/net.h"
+#include "io/net.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,7 +16,7 @@
 
 #include "base/compiler.h"
 #include "base/explain.h"
-#include "zsync/file.h"
+#include "zsync/net.h"
 #include "zsync/task.h"
 
 #define EXPECTED "write it like 127.0.0.1:80, [::1]:80, or :80 for all"
@@ -157,33 +157,13 @@ static int find_address(union inet_address *address, struct endpoint *endpoint)
 
 /* --- sockets --- */
 
-/* A plain system call, because it never blocks. */
-static int set_option(int fd, int level, int option, int value)
-{
-	int ret = 0, saved = errno;
-
-	if (setsockopt(fd, level, option, &value, sizeof(value)) < 0)
-		ret = -errno;
-	errno = saved;
-	return ret;
-}
-
-/* The result of a call that has made @fd, and then came to @ret. */
-static int keep_or_close(int fd, int ret)
-{
-	if (ret == 0)
-		return fd;
-	zs_close(fd);
-	return ret;
-}
-
 static int bind_to(int fd, int type, const union inet_address *address,
 		   int length)
 {
 	int ret = 0;
 
 	if (type == SOCK_STREAM)
-		ret = set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+		ret = zs_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (ret == 0)
 		ret = zs_bind(fd, &address->any, (socklen_t)length);
 	return ret;
@@ -202,17 +182,17 @@ static int open_for_all(int type, uint16_t port)
 	int ret;
 
 	if (fd >= 0) {
-		ret = set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
+		ret = zs_set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 0);
 		if (ret == 0)
 			ret = bind_to(fd, type, &v6, sizeof(v6.v6));
-		fd = keep_or_close(fd, ret);
+		fd = zs_keep_or_close(fd, ret);
 	}
 	if (fd != -EAFNOSUPPORT && fd != -EADDRNOTAVAIL)
 		return fd;
 	fd = zs_socket(AF_INET, type, 0);
 	if (fd < 0)
 		return fd;
-	return keep_or_close(fd, bind_to(fd, type, &v4, sizeof(v4.v4)));
+	return zs_keep_or_close(fd, bind_to(fd, type, &v4, sizeof(v4.v4)));
 }
 
 static int open_bound(int type, const char *text)
@@ -232,7 +212,7 @@ static int open_bound(int type, const char *text)
 	fd = zs_socket(address.any.sa_family, type, 0);
 	if (fd < 0)
 		return fd;
-	return keep_or_close(fd, bind_to(fd, type, &address, length));
+	return zs_keep_or_close(fd, bind_to(fd, type, &address, length));
 }
 
 ZS_PUBLIC int zs_tcp_listen(const char *address, int backlog)
@@ -242,7 +222,7 @@ ZS_PUBLIC int zs_tcp_listen(const char *address, int backlog)
 	if (!zs_self())
 		return zs_explain_none(-EPERM);
 	fd = open_bound(SOCK_STREAM, address);
-	return fd < 0 ? fd : keep_or_close(fd, zs_listen(fd, backlog));
+	return fd < 0 ? fd : zs_keep_or_close(fd, zs_listen(fd, backlog));
 }
 
 ZS_PUBLIC int zs_udp_bind(const char *address)
@@ -259,10 +239,10 @@ static int connect_to(const union inet_address *peer, int length)
 
 	if (fd < 0)
 		return fd;
-	ret = set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+	ret = zs_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (ret == 0)
 		ret = zs_connect(fd, &peer->any, (socklen_t)length);
-	return keep_or_close(fd, ret);
+	return zs_keep_or_close(fd, ret);
 }
 
 ZS_PUBLIC int zs_tcp_connect(const char *address)

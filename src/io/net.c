@@ -3,11 +3,11 @@
  * Sockets: checks of arguments, and one operation a call. Called by tasks.
  *
  * Waiting is the kernel's business, but for two things where it is wrong: a
- * send that finds no room (send_later()) and a peer that has half closed
+ * send that finds no room (zs_send_later()) and a peer that has half closed
  * (poll_by_epoll()). Such a call keeps its descriptor from the first operation
  * to the last: its number may else be another file's by the next one.
  */
-#include "zsync/net.h"
+#include "io/net.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,12 +20,9 @@
 #include "io/await.h"
 #include "io/transfer.h"
 #include "zsync/file.h"
+#include "zsync/net.h"
 #include "zsync/task.h"
 #include "zsync/time.h"
-
-/* Between two tries to send, where poll is no help. */
-#define PAUSE_LEAST_NS (100 * ZS_MICROSECOND)
-#define PAUSE_MOST_NS (10 * ZS_MILLISECOND)
 
 /* Cancelled, it has no result, which the poll of a later file might be taken
  * for. */
@@ -52,12 +49,9 @@ static int end_steps(bool keeps, const struct zs_op *op, int ret)
 	return ret;
 }
 
-/*
- * Awaits @op. Where the kernel gave up because the descriptor is O_NONBLOCK, it
- * waits for @events and tries again: older kernels give up on accept, all do on
- * a message that they tried to move often enough (128 times on 6.18).
- */
-static int await_ready(struct zs_op *op, unsigned int events)
+/* Older kernels give up on accept, all do on a message that they tried to move
+ * often enough (128 times on 6.18). */
+int zs_await_ready(struct zs_op *op, unsigned int events)
 {
 	int ret = zs_await(op);
 	bool keeps;
@@ -123,7 +117,7 @@ ZS_PUBLIC int zs_accept(int fd, struct sockaddr *address, socklen_t *length,
 
 	if (address && !length)
 		return zs_explain_none(-EINVAL);
-	return await_ready(&op, POLLIN);
+	return zs_await_ready(&op, POLLIN);
 }
 
 ZS_PUBLIC int zs_connect(int fd, const struct sockaddr *address,
@@ -153,17 +147,15 @@ ZS_PUBLIC int zs_shutdown(int fd, int how)
 }
 
 /*
- * Tries @op, which found no room, until there is some.
- *
- * Everything is sent with MSG_DONTWAIT and waited for here, because the kernel
- * waits badly (seen on 6.18). That a unix datagram's receiver has a full queue
- * it finds out when it has taken the bytes, and what it sends later is empty.
- * For a peer that has half closed it keeps a thread of its own blocked.
+ * The kernel waits badly for room (seen on 6.18). That a unix datagram's
+ * receiver has a full queue it finds out when it has taken the bytes, and what
+ * it sends later is empty. For a peer that has half closed it keeps a thread of
+ * its own blocked.
  *
  * Of a socket that is not connected, poll says nothing about the receiver's
  * queue: hence the pauses.
  */
-static ZS_NOINLINE int send_later(struct zs_op *op)
+ZS_NOINLINE int zs_send_later(struct zs_op *op)
 {
 	bool keeps = zs_fds_keep(zs_worker_task(), op->fd);
 	int64_t pause_ns = 0;
@@ -175,10 +167,7 @@ static ZS_NOINLINE int send_later(struct zs_op *op)
 			ret = zs_poll_fd(op->fd, POLLOUT);
 		if (ret >= 0)
 			ret = zs_await(op);
-		if (pause_ns == 0)
-			pause_ns = PAUSE_LEAST_NS;
-		else if (pause_ns < PAUSE_MOST_NS)
-			pause_ns *= 2;
+		pause_ns = zs_longer_pause(pause_ns);
 	}
 	return end_steps(keeps, op, ret);
 }
@@ -200,7 +189,7 @@ ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
 			     first_flags(flags));
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
-		return send_later(&op);
+		return zs_send_later(&op);
 	return ret;
 }
 
@@ -224,7 +213,7 @@ ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
 		return zs_explain_none(-EINVAL);
 	ret = zs_await(&op);
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
-		return send_later(&op);
+		return zs_send_later(&op);
 	return ret;
 }
 
@@ -242,23 +231,22 @@ ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
 		return zs_explain_none(-EINVAL);
 	if (flags & MSG_DONTWAIT)
 		return zs_await(&op);
-	return await_ready(&op, flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
+	return zs_await_ready(&op, flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
 }
 
-/* Goes on with what was not all sent, from the result @ret of the first try. */
-static ZS_NOINLINE ssize_t send_rest(struct zs_op *op, int ret)
+ZS_NOINLINE ssize_t zs_send_rest(struct zs_op *op, int ret, size_t size)
 {
 	ssize_t sent = 0;
 
 	while (ret > 0 || ret == -EAGAIN) {
 		if (ret > 0) {
 			sent += ret;
-			op->address += (uint64_t)ret;
+			op->address += (uint64_t)ret * size;
 			op->length -= (uint32_t)ret;
 			if (op->length == 0)
 				return sent;
 		}
-		ret = send_later(op);
+		ret = zs_send_later(op);
 	}
 	return sent > 0 ? sent : ret;
 }
@@ -275,7 +263,7 @@ ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
 			     first_flags(flags));
 	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
 		return ret;
-	return send_rest(&op, ret);
+	return zs_send_rest(&op, ret, 1);
 }
 
 /*
