@@ -2,10 +2,12 @@
 /*
  * Sockets. Plain file descriptors, so any library's work here and these work
  * elsewhere; their flags are never changed, O_NONBLOCK or not makes no
- * difference. All calls are for tasks, take and return what the system call of
- * the same name does (errno negated), and are cancellable unless noted.
- * Lengths above INT_MAX and NULL buffers of a length above 0 are -EINVAL. No
- * call raises SIGPIPE. Descriptors that are made here are close-on-exec.
+ * difference. (What zs_tcp_listen() and zs_unix_listen() make is O_NONBLOCK on
+ * the models without io_uring, lest a thread have to wait in accept.) All calls
+ * are for tasks, take and return what the system call of the same name does
+ * (errno negated), and are cancellable unless noted. Lengths above INT_MAX and
+ * NULL buffers of a length above 0 are -EINVAL. No call raises SIGPIPE.
+ * Descriptors that are made here are close-on-exec.
  */
 #ifndef ZSYNC_NET_H
 #define ZSYNC_NET_H

@@ -162,7 +162,7 @@ static int bind_to(int fd, int type, const union inet_address *address,
 {
 	int ret = 0;
 
-	if (type == SOCK_STREAM)
+	if (type != SOCK_DGRAM)
 		ret = zs_set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (ret == 0)
 		ret = zs_bind(fd, &address->any, (socklen_t)length);
@@ -221,7 +221,7 @@ ZS_PUBLIC int zs_tcp_listen(const char *address, int backlog)
 
 	if (!zs_self())
 		return zs_explain_none(-EPERM);
-	fd = open_bound(SOCK_STREAM, address);
+	fd = open_bound(SOCK_STREAM | zs_waiting_type(), address);
 	return fd < 0 ? fd : zs_keep_or_close(fd, zs_listen(fd, backlog));
 }
 
@@ -234,14 +234,16 @@ ZS_PUBLIC int zs_udp_bind(const char *address)
 
 static int connect_to(const union inet_address *peer, int length)
 {
-	int fd = zs_socket(peer->any.sa_family, SOCK_STREAM, 0);
-	int ret;
+	int waiting = zs_waiting_type(), ret;
+	int fd = zs_socket(peer->any.sa_family, SOCK_STREAM | waiting, 0);
 
 	if (fd < 0)
 		return fd;
 	ret = zs_set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 	if (ret == 0)
 		ret = zs_connect(fd, &peer->any, (socklen_t)length);
+	if (ret == 0 && waiting)
+		ret = zs_set_blocking(fd);
 	return zs_keep_or_close(fd, ret);
 }
 

@@ -35,6 +35,10 @@ ssize_t zs_send_rest(struct zs_op *op, int ret, size_t size);
 /* A plain system call, because it never blocks. */
 int zs_set_option(int fd, int level, int option, int value);
 
+/* SOCK_NONBLOCK where there is no ring, else 0: for sockets of our own that
+ * accept or connect, which would keep a thread waiting. */
+int zs_waiting_type(void);
+
 /* Clears O_NONBLOCK of a socket that is still our own. */
 int zs_set_blocking(int fd);
 

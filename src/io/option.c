@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/* Options of sockets: plain system calls, because they never wait for anybody.
- * Called by tasks. */
+/* Options and flags of sockets: plain system calls, because they never wait for
+ * anybody. Called by tasks. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
 
 #include "base/compiler.h"
 #include "base/explain.h"
+#include "engine/uring.h"
 #include "io/net.h"
+#include "sched/worker.h"
 #include "zsync/file.h"
 #include "zsync/net.h"
 #include "zsync/task.h"
@@ -20,6 +22,15 @@ int zs_set_option(int fd, int level, int option, int value)
 		ret = -errno;
 	errno = saved;
 	return ret;
+}
+
+int zs_waiting_type(void)
+{
+	const struct zs_task *task = zs_worker_task();
+
+	if (!task || task->worker->engine->ops == &zs_uring_ops)
+		return 0;
+	return SOCK_NONBLOCK;
 }
 
 int zs_set_blocking(int fd)

@@ -129,7 +129,7 @@ ZS_PUBLIC int zs_unix_listen(const char *path, int backlog)
 		return zs_explain_none(-EPERM);
 	if (ret < 0)
 		return ret;
-	fd = zs_socket(AF_UNIX, SOCK_STREAM, 0);
+	fd = zs_socket(AF_UNIX, SOCK_STREAM | zs_waiting_type(), 0);
 	if (fd < 0)
 		return fd;
 	ret = bind_name(fd, &name);
