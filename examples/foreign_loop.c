@@ -25,7 +25,7 @@ static int run(void *arg)
 {
 	struct example *server = arg;
 	struct zs_nursery nursery = { 0 };
-	int fd, ret, listener = zs_tcp_listen(NULL, server->port, SOMAXCONN);
+	int fd, ret, listener = zs_tcp_listen(server->address, SOMAXCONN);
 
 	if (listener < 0)
 		return listener;

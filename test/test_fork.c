@@ -58,7 +58,7 @@ static int inherited_fds(void)
 /* With what tasks have opened, a socket and a file. */
 static int exec_in_task(void *arg)
 {
-	int listener = zs_tcp_listen(NULL, 0, 1);
+	int listener = zs_tcp_listen("127.0.0.1:0", 1);
 	int file = zs_openat(AT_FDCWD, "/dev/null", O_RDWR, 0);
 	int number;
 
