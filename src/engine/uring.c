@@ -160,11 +160,14 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 /* One that the ring does not have. */
 static void submit_elsewhere(struct zs_uring *uring, struct zs_op *op)
 {
+	int saved_errno = errno;
+
 	if (!zs_op_is_for_pool(op) ||
 	    !zs_offload_submit(&uring->returns, op, zs_op_lane(op)))
 		finish_early(uring, op, zs_op_call_plainly(op));
 	else
 		ZS_COUNT(uring->engine.counters.submitted, 1);
+	errno = saved_errno;
 }
 
 /* An op that zs_uring_queue() did not take. */
