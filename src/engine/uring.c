@@ -119,6 +119,37 @@ static ZS_COLD bool queue_op(struct zs_uring *uring, struct zs_op *op)
 	return true;
 }
 
+/*
+ * Does the kernel at times have it nowhere, where a cancel would find it? What
+ * cannot be done though poll says that it can, it tries 128 times, each from
+ * the task's own work, before a thread of its own waits for it: a cancel that
+ * comes between two of these finds nothing (6.18). Such is the connecting of a
+ * unix socket to a listener whose queue is full.
+ */
+static bool is_elusive(const struct zs_op *op)
+{
+	return op->code == ZS_OP_CONNECT;
+}
+
+/* @op is with the kernel, and so is its cancel. */
+static void note_cancelled(struct zs_uring *uring, struct zs_op *op)
+{
+	if (zs_likely(!is_elusive(op)))
+		return;
+	op->cancel_waiting = true;
+	zs_queue_append(&uring->elusive, &op->link);
+}
+
+/* There may be no room: then the next reap does. */
+static ZS_COLD void cancel_elusive(struct zs_uring *uring)
+{
+	struct zs_link *link;
+
+	for (link = uring->elusive.first; link; link = link->next)
+		if (!queue_cancel(uring, zs_op_of(link)->user_data))
+			return;
+}
+
 /* As many as there is room for. Cancels first: they free what the kernel may
  * be short of. Their ops are with the kernel already. */
 static void queue_some_refused(struct zs_uring *uring)
@@ -131,6 +162,7 @@ static void queue_some_refused(struct zs_uring *uring)
 			return;
 		zs_queue_pop(&uring->cancels);
 		op->cancel_waiting = false;
+		note_cancelled(uring, op);
 	}
 	while (uring->deferred.first) {
 		op = zs_op_of(uring->deferred.first);
@@ -222,8 +254,10 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 		return;
 	}
 	ZS_ASSERT(op->state == ZS_OP_IN_FLIGHT);
-	if (ask_to_end(uring, op))
+	if (ask_to_end(uring, op)) {
+		note_cancelled(uring, op);
 		return;
+	}
 	ZS_COUNT(engine->counters.deferred, 1);
 	op->cancel_waiting = true;
 	zs_queue_append(&uring->cancels, &op->link);
@@ -324,8 +358,9 @@ complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool with_care)
 	if (zs_unlikely(op->result < 0))
 		op->result = zs_op_mend_result(op, op->result);
 	op->state = ZS_OP_DONE;
-	if (with_care && op->cancel_waiting)
-		zs_queue_remove(&uring->cancels, &op->link);
+	if (with_care && op->cancel_waiting &&
+	    !zs_queue_remove(&uring->cancels, &op->link))
+		zs_queue_remove(&uring->elusive, &op->link);
 	return op;
 }
 
@@ -378,7 +413,8 @@ static void drain_completions(struct zs_uring *uring, struct zs_queue *done)
 			       zs_ring_needs_enter(&uring->ring);
 	if (head == tail)
 		return;
-	if (zs_unlikely(uring->cancels.first || uring->detached))
+	if (zs_unlikely(uring->cancels.first || uring->elusive.first ||
+			uring->detached))
 		nr_other = take_with_care(uring, done, head, tail);
 	else
 		nr_other = take_completions(uring, done, head, tail, false);
@@ -485,6 +521,11 @@ static void uring_reap(struct zs_engine *engine, struct zs_queue *done,
 		zs_uring_forget_signals(uring);
 	if (zs_unlikely(has_refused(uring)))
 		queue_refused(uring);
+	if (zs_unlikely(uring->elusive.first != NULL)) {
+		cancel_elusive(uring);
+		if (wait_ns > REFUSED_WAIT_NS)
+			wait_ns = REFUSED_WAIT_NS;
+	}
 	uring->is_polling = wait_ns <= 0;
 	/* TASKRUN is no reason not to wait: that begins with such work. */
 	if (has_completions(uring))

@@ -66,6 +66,8 @@ struct zs_uring {
 	 * empty it. Every reap and flush tries again. */
 	struct zs_queue deferred;
 	struct zs_queue cancels;
+	/* Ops whose cancel is sent again until they end: see is_elusive(). */
+	struct zs_queue elusive;
 	struct zs_detached *detached;
 	/* Done without the kernel, for the next reap. */
 	struct zs_queue done;

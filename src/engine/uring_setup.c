@@ -21,6 +21,7 @@ static void init(struct zs_uring *uring, const struct zs_kernel *kernel,
 		uring->cancel_sqe_flags = ZS_URING_SQE_CQE_SKIP_SUCCESS;
 	zs_queue_init(&uring->deferred);
 	zs_queue_init(&uring->cancels);
+	zs_queue_init(&uring->elusive);
 	zs_queue_init(&uring->done);
 	zs_returns_init(&uring->returns, offload, &uring->engine);
 }
