@@ -101,7 +101,8 @@ static uint16_t events_of(const struct zs_op *op)
 }
 
 /* Whoever closes and opens descriptors by other ways than ours leaves us with
- * watches of files that are gone: so one without ops is not relied on. */
+ * watches of files that are gone, and perhaps with ops that wait for them: so
+ * no watch is relied on. */
 static bool park(struct zs_plain *plain, struct zs_op *op)
 {
 	struct zs_watch *watch = find_watch(plain, op->fd);
@@ -112,8 +113,7 @@ static bool park(struct zs_plain *plain, struct zs_op *op)
 		watch = find_watch(plain, op->fd);
 		if (watch->first)
 			wanted |= watch->armed;
-		if (!watch->first || wanted != watch->armed)
-			ret = plain->model->arm(plain, watch, op->fd, wanted);
+		ret = plain->model->arm(plain, watch, op->fd, wanted);
 	}
 	/* Always ready, and yet it could not be done: a file not in memory. */
 	if (ret == -EPERM)
