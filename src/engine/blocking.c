@@ -6,7 +6,8 @@
  *
  * Calls that only wait for a device or a server are simply made. There are a
  * few that wait for somebody and cannot be asked whether they would: the
- * opening of a FIFO, say. They are made when nothing else can run. When one is
+ * opening of a FIFO, say. They are made when nothing else can run, and now and
+ * then for a moment if there is always something. When one is
  * all that there is to wait for, it waits as long as it takes, and a wake or a
  * timer interrupts it. Else it is interrupted after a moment for a look at the
  * others, which is a little later each time. Two of them that wait for each
@@ -19,6 +20,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/stat.h>
@@ -38,6 +40,8 @@ enum {
 	LONG_WAIT_SHARE = 64,
 	SLICE_LEAST_NS = MILLISECOND_NS / 4,
 	SLICE_MOST_NS = 10 * MILLISECOND_NS,
+	/* While others run all the time: a twentieth of theirs. */
+	BUSY_PERIOD_NS = 20 * SLICE_LEAST_NS,
 	FIRST_POLLED = 16,
 };
 
@@ -55,6 +59,10 @@ struct zs_blocking {
 	int64_t slice_ns;
 	/* A call waits, which only an interrupt ends. */
 	_Atomic bool is_in_call;
+	/* A waker's, while it interrupts: the call's end waits for it, lest
+	 * there be interrupts without a call. */
+	pthread_mutex_t interrupt_lock;
+	int64_t serve_ns; /* when a busy worker makes the next such call */
 };
 
 static struct zs_blocking *blocking_of(struct zs_engine *engine)
@@ -263,9 +271,12 @@ static void call_for(struct zs_blocking *blocking, struct zs_op *op,
 		zs_interrupt_arm(&blocking->interrupt, wait_ns);
 	if (!was_woken(blocking))
 		ret = zs_op_types[op->code].call(op);
+	pthread_mutex_lock(&blocking->interrupt_lock);
+	/* relaxed: the lock orders it. */
 	atomic_store_explicit(&blocking->is_in_call, false,
 			      memory_order_relaxed);
 	zs_interrupt_disarm(&blocking->interrupt);
+	pthread_mutex_unlock(&blocking->interrupt_lock);
 	if (ret != -EINTR) {
 		blocking->slice_ns = SLICE_LEAST_NS;
 		end_waiting(blocking, op, ret);
@@ -329,6 +340,17 @@ static void poll_for(struct zs_blocking *blocking, int64_t wait_ns)
 	blocking->num_fired = ret > 0 ? (uint32_t)ret : 0;
 }
 
+/* Others can run, and perhaps can for ever. */
+static void serve_while_busy(struct zs_blocking *blocking)
+{
+	int64_t now_ns = zs_clock_ns();
+
+	if (now_ns < blocking->serve_ns)
+		return;
+	serve_waiting(blocking, SLICE_LEAST_NS);
+	blocking->serve_ns = zs_clock_ns() + BUSY_PERIOD_NS;
+}
+
 static void wait_for_events(struct zs_blocking *blocking, int64_t wait_ns)
 {
 	if (wait_ns <= 0)
@@ -381,6 +403,8 @@ static void blocking_reap(struct zs_engine *engine, struct zs_queue *done,
 	if (blocking->plain.done.first || blocking->num_fired > 0)
 		wait_ns = 0;
 	zs_plain_take_done(&blocking->plain, done);
+	if (wait_ns <= 0 && blocking->waiting.first)
+		serve_while_busy(blocking);
 	if (blocking->num_fired == 0 &&
 	    (wait_ns > 0 || blocking->plain.num_parked > 0))
 		wait_for_events(blocking, wait_ns);
@@ -399,6 +423,15 @@ static bool blocking_ready(struct zs_engine *engine)
 	return blocking->num_fired > 0;
 }
 
+static void interrupt_call(struct zs_blocking *blocking)
+{
+	pthread_mutex_lock(&blocking->interrupt_lock);
+	/* relaxed: the lock orders it. */
+	if (atomic_load_explicit(&blocking->is_in_call, memory_order_relaxed))
+		zs_interrupt_arm(&blocking->interrupt, 0);
+	pthread_mutex_unlock(&blocking->interrupt_lock);
+}
+
 static void blocking_wake(struct zs_engine *engine)
 {
 	struct zs_blocking *blocking = blocking_of(engine);
@@ -411,7 +444,7 @@ static void blocking_wake(struct zs_engine *engine)
 	} while (ret < 0 && errno == EINTR);
 	ZS_ASSERT(ret == sizeof(one));
 	if (atomic_load_explicit(&blocking->is_in_call, memory_order_seq_cst))
-		zs_interrupt_arm(&blocking->interrupt, 0);
+		interrupt_call(blocking);
 	errno = saved_errno;
 }
 
@@ -430,6 +463,7 @@ static void blocking_destroy(struct zs_engine *engine)
 	zs_interrupt_fini(&blocking->interrupt);
 	zs_interrupt_release();
 	zs_plain_fini(&blocking->plain);
+	pthread_mutex_destroy(&blocking->interrupt_lock);
 	close(blocking->wake_fd);
 	free(blocking->polled);
 	free(blocking);
@@ -488,6 +522,7 @@ int zs_blocking_create(struct zs_engine **engine, uint32_t queue_depth)
 	blocking->plain.engine.queue_depth = queue_depth;
 	zs_queue_init(&blocking->waiting);
 	blocking->interrupt.timer = -1;
+	pthread_mutex_init(&blocking->interrupt_lock, NULL);
 	blocking->slice_ns = SLICE_LEAST_NS;
 	ret = open_all(blocking);
 	if (ret < 0) {
