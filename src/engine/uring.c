@@ -550,21 +550,6 @@ static int uring_start(struct zs_engine *engine)
 	return zs_ring_enable(&uring->ring, uring->kernel);
 }
 
-/* Any thread. An eventfd cannot be full: its counter has 64 bits. */
-static void uring_wake(struct zs_engine *engine)
-{
-	struct zs_uring *uring = uring_of(engine);
-	uint64_t one = 1;
-	int saved = errno;
-	ssize_t ret;
-
-	do {
-		ret = write(uring->wake_fd, &one, sizeof(one));
-	} while (ret < 0 && errno == EINTR);
-	ZS_ASSERT(ret == sizeof(one));
-	errno = saved;
-}
-
 static bool has_detached(const struct zs_uring *uring)
 {
 	return uring->detached || uring->returns.num_detached > 0;
@@ -608,7 +593,7 @@ const struct zs_engine_ops zs_uring_ops = {
 	.reap = uring_reap,
 	.ready = uring_ready,
 	.watch = zs_uring_watch,
-	.wake = uring_wake,
+	.wake = zs_uring_wake,
 	.finish = uring_finish,
 	.destroy = zs_uring_destroy,
 };

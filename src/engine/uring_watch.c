@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Waiting for a ring by other means than its own: with poll(2) in somebody
- * else's loop. Called by the worker, through zs_engine_ops, and by reap().
+ * else's loop. Called by the worker, through zs_engine_ops, and by reap(). And
+ * what ends a wait of either kind.
  *
  * The ring's descriptor would not do: where completions wait for the task to
  * run their last part (DEFER_TASKRUN) it is readable then, but nobody who polls
  * it already is told (6.18). The kernel does write to an eventfd that is
  * registered with the ring, which is the one that wakes write to.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "base/assert.h"
 #include "engine/uring.h"
 
 /* As long as uring.c waits until it asks the kernel again. */
@@ -51,4 +54,20 @@ void zs_uring_forget_signals(struct zs_uring *uring)
 			   sizeof(uring->wake_count));
 
 	(void)ret;
+}
+
+/* Any thread. An eventfd cannot be full: its counter has 64 bits. */
+void zs_uring_wake(struct zs_engine *engine)
+{
+	struct zs_uring *uring =
+		zs_container_of(engine, struct zs_uring, engine);
+	uint64_t one = 1;
+	int saved = errno;
+	ssize_t ret;
+
+	do {
+		ret = write(uring->wake_fd, &one, sizeof(one));
+	} while (ret < 0 && errno == EINTR);
+	ZS_ASSERT(ret == sizeof(one));
+	errno = saved;
 }
