@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "descriptors.h"
@@ -215,6 +216,170 @@ START_TEST(nonsense_is_refused)
 }
 END_TEST
 
+/* --- by a name --- */
+
+enum { NR_FOUND = 2 };
+
+/* A port of 127.0.0.1, with one of 127.0.0.2 before it that is closed. */
+static int find_two(const char *host, int family,
+		    struct sockaddr_storage *found, int capacity)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	int i;
+
+	if (strcmp(host, "two.example") != 0 || family != AF_UNSPEC ||
+	    capacity < NR_FOUND)
+		return -EINVAL;
+	for (i = 0; i < NR_FOUND; i++) {
+		address.sin_addr.s_addr =
+			htonl(INADDR_LOOPBACK + 1 - (uint32_t)i);
+		memcpy(&found[i], &address, sizeof(address));
+	}
+	return NR_FOUND;
+}
+
+static int find_none(const char *host, int family,
+		     struct sockaddr_storage *found, int capacity)
+{
+	(void)host;
+	(void)family;
+	(void)found;
+	(void)capacity;
+	return 0;
+}
+
+static int find_unasked(const char *host, int family,
+			struct sockaddr_storage *found, int capacity)
+{
+	ck_abort_msg("%s is a number", host);
+	return find_none(host, family, found, capacity);
+}
+
+static int connect_by(zs_lookup_fn *lookup, const char *host)
+{
+	const struct sockaddr_in *address = (void *)&addresses[0];
+	char text[64];
+
+	snprintf(text, sizeof(text), "%s:%d", host, ntohs(address->sin_port));
+	if (lookup)
+		return zs_tcp_connect_by(lookup, text);
+	return zs_tcp_connect(text);
+}
+
+static int connect_to_two(void *arg)
+{
+	(void)arg;
+	return connect_by(find_two, "two.example");
+}
+
+START_TEST(a_name_leads_to_whichever_address_is_open)
+{
+	int fd;
+
+	listen_at(0);
+	fd = next_fd();
+	assert_connected(run_task(connect_to_two, NULL), 0);
+	ck_assert_int_eq(next_fd(), fd);
+}
+END_TEST
+
+START_TEST(a_name_with_no_open_address_is_refused)
+{
+	int fd;
+
+	refuse_at(0);
+	fd = next_fd();
+	ck_assert_int_eq(run_task(connect_to_two, NULL), -ECONNREFUSED);
+	ck_assert_int_eq(next_fd(), fd);
+}
+END_TEST
+
+static int connect_to_localhost(void *arg)
+{
+	(void)arg;
+	return connect_by(NULL, "localhost");
+}
+
+/* Of /etc/hosts. If it is ::1 first, that is refused. */
+START_TEST(localhost_is_connected_to)
+{
+	int fd;
+
+	listen_at(0);
+	fd = next_fd();
+	assert_connected(run_task(connect_to_localhost, NULL), 0);
+	ck_assert_int_eq(next_fd(), fd);
+}
+END_TEST
+
+static int connect_to_number(void *arg)
+{
+	int fd;
+
+	(void)arg;
+	fd = connect_by(find_unasked, "127.0.0.1");
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(zs_close(fd), 0);
+	ck_assert_int_eq(connect_by(find_unasked, "127.1"), -EINVAL);
+	ck_assert_int_eq(connect_by(find_unasked, "[localhost]"), -EINVAL);
+	return connect_by(find_unasked, "");
+}
+
+START_TEST(a_numeric_host_is_not_looked_up)
+{
+	listen_at(0);
+	assert_connected(run_task(connect_to_number, NULL), 0);
+}
+END_TEST
+
+/* Name servers may be far away, or not there at all. */
+static int connect_to_nobody(void *arg)
+{
+	struct zs_cancel_token token;
+	int ret;
+
+	(void)arg;
+	ck_assert_int_eq(zs_cancel_token_open(&token, zs_now() + ZS_SECOND), 0);
+	ret = zs_tcp_connect("nobody.invalid:80");
+	zs_cancel_token_close(token);
+	ck_assert_msg(ret == -ENOENT || ret == -EAGAIN || ret == -EIO ||
+			      ret == -ETIMEDOUT,
+		      "%d", ret);
+	ck_assert_int_eq(zs_tcp_connect_by(find_none, "name:80"), -ENOENT);
+	ck_assert_ptr_nonnull(strstr(zs_explain(-ENOENT), "\"name\""));
+	return 0;
+}
+
+START_TEST(an_unknown_name_is_an_error_in_time)
+{
+	ck_assert_int_eq(run_task(connect_to_nobody, NULL), 0);
+}
+END_TEST
+
+/* To listen and to bind, and to connect without a way to look them up. */
+static int pass_names(void *arg)
+{
+	const char *remedy = "zs_resolve()";
+
+	(void)arg;
+	errno = 4711;
+	ck_assert_int_eq(zs_tcp_connect_by(NULL, "localhost:80"), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(zs_explain(-EINVAL), remedy));
+	ck_assert_int_eq(zs_tcp_listen("localhost:0", 1), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(zs_explain(-EINVAL), remedy));
+	ck_assert_int_eq(zs_udp_bind("localhost:0"), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(zs_explain(-EINVAL), remedy));
+	ck_assert_int_eq(errno, 4711);
+	return 0;
+}
+
+START_TEST(a_name_that_is_not_looked_up_is_refused_with_a_remedy)
+{
+	ck_assert_int_eq(zs_tcp_connect("localhost:80"), -EPERM);
+	ck_assert_int_eq(run_task(pass_names, NULL), 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("connect_any");
@@ -228,6 +393,13 @@ int main(void)
 	tcase_add_test(tests, if_all_fail_the_first_says_why);
 	tcase_add_test(tests, a_deadline_ends_all_attempts);
 	tcase_add_test(tests, nonsense_is_refused);
+	tcase_add_test(tests, a_name_leads_to_whichever_address_is_open);
+	tcase_add_test(tests, a_name_with_no_open_address_is_refused);
+	tcase_add_test(tests, localhost_is_connected_to);
+	tcase_add_test(tests, a_numeric_host_is_not_looked_up);
+	tcase_add_test(tests, an_unknown_name_is_an_error_in_time);
+	tcase_add_test(tests,
+		       a_name_that_is_not_looked_up_is_refused_with_a_remedy);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);
 }

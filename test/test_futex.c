@@ -10,8 +10,10 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -19,7 +21,7 @@
 #include "process.h"
 #include "runtime.h"
 
-enum { NR_WAITERS = 8 };
+enum { NR_WAITERS = 8, NOBODY = 65534 };
 
 static uint32_t word;
 static int nr_woken;
@@ -251,6 +253,49 @@ START_TEST(bad_words_are_refused)
 }
 END_TEST
 
+/* In the model blocking there is no thread anyway, but the caller's. */
+static int wait_without_thread(void *arg)
+{
+	struct zs_cancel_token token;
+	struct zs_runtime_info info;
+	struct rlimit threads, few;
+	int ret;
+
+	(void)arg;
+	ck_assert_int_eq(zs_runtime_info(NULL, &info), 0);
+	if (strcmp(info.model_name, "blocking") == 0) {
+		printf("SKIP: the model blocking has no threads\n");
+		return 0;
+	}
+	ck_assert_int_eq(getrlimit(RLIMIT_NPROC, &threads), 0);
+	few = threads;
+	few.rlim_cur = 1;
+	ck_assert_int_eq(setrlimit(RLIMIT_NPROC, &few), 0);
+	ck_assert_int_eq(zs_cancel_token_open(&token, zs_now() + ZS_SECOND), 0);
+	ret = wait_once(NULL);
+	zs_cancel_token_close(token);
+	ck_assert_int_eq(setrlimit(RLIMIT_NPROC, &threads), 0);
+	if (ret == -ETIMEDOUT) {
+		printf("SKIP: this system does not enforce RLIMIT_NPROC\n");
+		return 0;
+	}
+	ck_assert_int_eq(ret, 0);
+	change(&word);
+	ck_assert_int_eq(wait_once(NULL), -EAGAIN);
+	return 0;
+}
+
+START_TEST(without_a_thread_the_word_does_not_seem_changed)
+{
+	disable("futex_wait");
+	if (getuid() == 0 && setuid(NOBODY) < 0) {
+		printf("SKIP: root is not limited, and cannot be left\n");
+		return;
+	}
+	ck_assert_int_eq(run_task(wait_without_thread, NULL), 0);
+}
+END_TEST
+
 /* Two tasks on two workers that give each other the turn. */
 struct turn {
 	uint32_t *word;
@@ -317,6 +362,7 @@ int main(void)
 	tcase_add_loop_test(tests, a_deadline_ends_the_wait, 0, 2);
 	tcase_add_loop_test(tests, a_cancel_ends_the_wait, 0, 2);
 	tcase_add_loop_test(tests, bad_words_are_refused, 0, 2);
+	tcase_add_test(tests, without_a_thread_the_word_does_not_seem_changed);
 	tcase_add_loop_test(tests, no_wake_is_lost, 0, 4);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);

@@ -13,12 +13,15 @@ int main(void) { return 0; }
 END
 cat >"$work/without.c" <<END
 #include <zsync.h>
-static int nothing(void *arg) { return zs_close(zs_socket(1, 1, !arg - 1)); }
-int main(void) { return zs_run(0, nothing, 0) == 0; }
+static int numeric(void *arg)
+{
+	return zs_tcp_connect_by(0, arg) + zs_tcp_listen(arg, 1);
+}
+int main(void) { return zs_run(0, numeric, 0) == 0; }
 END
 cat >"$work/with.c" <<END
 #include <zsync.h>
-static int look_up(void *arg) { return zs_resolve(arg, 0, 0, 0, 0); }
+static int look_up(void *arg) { return zs_tcp_connect(arg); }
 int main(void) { return zs_run(0, look_up, 0) == 0; }
 END
 
@@ -41,8 +44,8 @@ if [ -s "$work/without.log" ]; then
 	echo "The linker has something to say of a static program." >&2
 	exit 1
 fi
-nm "$work/with" | grep -q ' T zs_resolve$' ||
-	{ echo "A static program has no zs_resolve()." >&2; exit 1; }
+nm "$work/with" | grep -q ' T zs_tcp_connect$' ||
+	{ echo "A static program has no zs_tcp_connect()." >&2; exit 1; }
 if nm "$work/without" | grep -q ' zs_resolve$'; then
 	echo "A program that looks up no names has zs_resolve()." >&2
 	exit 1

@@ -33,8 +33,8 @@ enum zs_futex_flags {
  * for no reason: look at the word again. -EAGAIN: *word is not @expected.
  * -EINVAL: NULL, not aligned to 4 bytes, or unknown flags; -EFAULT: no memory
  * there. Where the ring has no such operation (before Linux 6.7), and in the
- * model thread_pool, a thread waits for as long as it lasts; -EAGAIN also where
- * none is to be had.
+ * model thread_pool, a thread waits for as long as it lasts; where none can be
+ * had, it returns 0 after a millisecond, and wakers do not count it.
  */
 int zs_futex_wait(uint32_t *word, uint32_t expected, int flags);
 

@@ -80,9 +80,9 @@ int zs_poll_fd(int fd, unsigned int events);
 
 /*
  * Internet sockets by "host:port", as "127.0.0.1:80", "[::1]:80" or
- * "[fe80::1%eth0]:80": the address is numeric, the port a number. -EINVAL for
- * anything else, with a text by zs_explain(). The caller closes what is
- * returned.
+ * "[fe80::1%eth0]:80": the address is numeric, but to connect to it may be a
+ * name; the port is a number. -EINVAL for anything else, with a text by
+ * zs_explain(). The caller closes what is returned.
  *
  * To listen on or bind to, an empty host or * means all addresses: of IPv6, and
  * of IPv4 by the same socket, which shows them as ::ffff:192.0.2.1; or where
@@ -92,7 +92,14 @@ int zs_poll_fd(int fd, unsigned int events);
 /* A listening TCP socket, address reuse on. @backlog as listen(2). */
 int zs_tcp_listen(const char *address, int backlog);
 
-/* A connected TCP socket, with TCP_NODELAY. An empty host is 127.0.0.1. */
+/*
+ * A connected TCP socket, with TCP_NODELAY. An empty host is 127.0.0.1.
+ *
+ * "name:port" is looked up as by zs_resolve(), with its errors, and its
+ * addresses are tried as by zs_tcp_connect_any(): see resolve.h, also for
+ * zs_tcp_connect_by(), which a static program may like better. What ends in a
+ * number, as 127.1, is no name but -EINVAL. Numeric addresses need no thread.
+ */
 int zs_tcp_connect(const char *address);
 
 /* A UDP socket that is bound, and so can receive. */

@@ -4,9 +4,9 @@
  * so that tasks go on meanwhile. (In the model blocking there are no threads,
  * and a look-up stops everything.)
  *
- * In libzsync.a this is an object of its own, so that a static program that
- * looks up no names is linked without getaddrinfo(), of which glibc warns
- * there.
+ * In libzsync.a zs_resolve() and zs_tcp_connect() are an object of their own:
+ * so a static program that calls neither is linked without getaddrinfo(), of
+ * which glibc warns there. zs_tcp_connect_by() does for numeric addresses.
  */
 #ifndef ZSYNC_RESOLVE_H
 #define ZSYNC_RESOLVE_H
@@ -63,6 +63,14 @@ int zs_resolve_by(zs_lookup_fn *lookup, const char *host, uint16_t port,
  * did says.
  */
 int zs_tcp_connect_any(const struct sockaddr_storage *addresses, int count);
+
+/*
+ * Task. As zs_tcp_connect() of net.h, by another way to look names up than
+ * libc's; NULL: only numeric addresses, -EINVAL for a name. A static program
+ * that calls this one, and not zs_tcp_connect(), is linked without
+ * getaddrinfo().
+ */
+int zs_tcp_connect_by(zs_lookup_fn *lookup, const char *address);
 
 #ifdef __cplusplus
 }

@@ -11,17 +11,42 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/compiler.h"
 #include "base/explain.h"
 #include "engine/abi.h"
 #include "io/await.h"
+#include "zsync/time.h"
+
+/* Between two looks at a word for which no thread waits. */
+#define PAUSE_NS ZS_MILLISECOND
 
 static bool is_bad(const uint32_t *word, int flags)
 {
 	return !word || (uintptr_t)word % sizeof(*word) != 0 ||
 	       (flags != ZS_FUTEX_PRIVATE && flags != ZS_FUTEX_SHARED);
+}
+
+/* -EAGAIN is either that the word has another value, or that there was no
+ * thread to wait in. Which one the kernel tells, if it may not wait: it reads
+ * the word without a fault. Then a pause stands for the wait, which may end for
+ * no reason. */
+static int look_again(uint32_t *word, uint32_t expected, int flags)
+{
+	const struct timespec at_once = { 0 };
+	int operation = flags == ZS_FUTEX_PRIVATE ? FUTEX_WAIT_PRIVATE :
+						    FUTEX_WAIT;
+	int ret = 0, saved_errno = errno;
+
+	if (syscall(SYS_futex, word, operation, expected, &at_once, NULL, 0) <
+	    0)
+		ret = -errno;
+	errno = saved_errno;
+	if (ret == -ETIMEDOUT)
+		return zs_sleep(PAUSE_NS);
+	return ret < 0 && ret != -EINTR ? zs_explain_none(ret) : 0;
 }
 
 ZS_PUBLIC int zs_futex_wait(uint32_t *word, uint32_t expected, int flags)
@@ -39,6 +64,8 @@ ZS_PUBLIC int zs_futex_wait(uint32_t *word, uint32_t expected, int flags)
 	if (flags == ZS_FUTEX_PRIVATE)
 		op.fd |= ZS_FUTEX2_PRIVATE;
 	ret = zs_await(&op);
+	if (ret == -EAGAIN)
+		return look_again(word, expected, flags);
 	/* Interrupted, it may have missed a wake: the caller looks. */
 	return ret == -EINTR ? 0 : ret;
 }

@@ -6,17 +6,20 @@
 #include "io/net.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/compiler.h"
 #include "base/explain.h"
 #include "zsync/net.h"
+#include "zsync/resolve.h"
 #include "zsync/task.h"
 
 #define EXPECTED "write it like 127.0.0.1:80, [::1]:80, or :80 for all"
@@ -125,27 +128,46 @@ static bool parse_v4(union inet_address *address, const char *host)
 	return inet_pton(AF_INET, host, &address->v4.sin_addr) == 1;
 }
 
-/* A host that is no number. */
-static int resolve(union inet_address *address, const char *host)
+/* Is the last part of @host a number, as in 127.1 or 0x7f000001? libc would
+ * take it for an address, if perhaps for another than was meant. */
+static bool ends_in_number(const char *host)
 {
-	(void)address;
-	return refuse(host, "is no numeric address, and names are not resolved "
-			    "yet; " EXPECTED);
+	const char *dot = strrchr(host, '.');
+	const char *part = dot ? dot + 1 : host;
+
+	if (part[0] == '0' && (part[1] == 'x' || part[1] == 'X'))
+		return !part[2 + strspn(part + 2, "0123456789abcdefABCDEF")];
+	return part[0] && !part[strspn(part, "0123456789")];
+}
+
+/* May @host be the name of one? What is not ASCII is left to the look-up. */
+static bool is_name(const char *host)
+{
+	const unsigned char *byte = (const unsigned char *)host;
+
+	for (; *byte; byte++)
+		if (*byte < 0x80 && !isalnum(*byte) && !strchr("-._", *byte))
+			return false;
+	return host[0] && !ends_in_number(host);
+}
+
+static int refuse_host(const char *host)
+{
+	return refuse(host, is_name(host) ?
+				    "is a name, which is not looked up here: "
+				    "zs_resolve() finds its addresses" :
+				    "is no numeric address: " EXPECTED);
 }
 
 /* Fills *address, but for what stands for all addresses; its length. */
 static int find_address(union inet_address *address, struct endpoint *endpoint)
 {
-	int ret;
-
 	memset(address, 0, sizeof(*address));
 	if (endpoint->is_bracketed) {
 		if (!parse_v6(address, endpoint->host))
 			return refuse(endpoint->host, "is no IPv6 address");
 	} else if (!parse_v4(address, endpoint->host)) {
-		ret = resolve(address, endpoint->host);
-		if (ret < 0)
-			return ret;
+		return refuse_host(endpoint->host);
 	}
 	if (address->any.sa_family == AF_INET) {
 		address->v4.sin_port = htons(endpoint->port);
@@ -247,7 +269,25 @@ static int connect_to(const union inet_address *peer, int length)
 	return zs_keep_or_close(fd, ret);
 }
 
-ZS_PUBLIC int zs_tcp_connect(const char *address)
+/* The addresses are not on the stack, of which they would take 4 KiB. */
+static int connect_to_name(zs_lookup_fn *lookup,
+			   const struct endpoint *endpoint)
+{
+	struct sockaddr_storage *addresses =
+		malloc(ZS_ADDRESSES_MAX * sizeof(*addresses));
+	int ret;
+
+	if (!addresses)
+		return zs_explain_none(-ENOMEM);
+	ret = zs_resolve_by(lookup, endpoint->host, endpoint->port, AF_UNSPEC,
+			    addresses, ZS_ADDRESSES_MAX);
+	if (ret > 0)
+		ret = zs_tcp_connect_any(addresses, ret);
+	free(addresses);
+	return ret;
+}
+
+ZS_PUBLIC int zs_tcp_connect_by(zs_lookup_fn *lookup, const char *address)
 {
 	union inet_address peer;
 	struct endpoint endpoint;
@@ -260,6 +300,8 @@ ZS_PUBLIC int zs_tcp_connect(const char *address)
 		return ret;
 	if (!endpoint.is_bracketed && endpoint.host[0] == '\0')
 		strcpy(endpoint.host, "127.0.0.1");
+	if (lookup && !endpoint.is_bracketed && is_name(endpoint.host))
+		return connect_to_name(lookup, &endpoint);
 	ret = find_address(&peer, &endpoint);
 	return ret < 0 ? ret : connect_to(&peer, ret);
 }

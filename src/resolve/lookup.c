@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "zsync/net.h"
 
 static int error_of(int answer)
 {
@@ -60,4 +61,9 @@ ZS_PUBLIC int zs_resolve(const char *host, uint16_t port, int family,
 			 struct sockaddr_storage *addresses, int capacity)
 {
 	return zs_resolve_by(lookup, host, port, family, addresses, capacity);
+}
+
+ZS_PUBLIC int zs_tcp_connect(const char *address)
+{
+	return zs_tcp_connect_by(lookup, address);
 }
