@@ -378,6 +378,7 @@ START_TEST(no_locked_memory_is_named_with_its_remedy)
 
 	if (!have_ring(__func__) || !become_nobody(__func__))
 		return;
+	ck_assert_int_eq(chdir("/tmp"), 0);
 	limit(RLIMIT_MEMLOCK, 0);
 	ck_assert_int_eq(zs_kernel_probe(&kernel), 0);
 	if (kernel.verdict == ZS_KERNEL_USABLE)

@@ -33,6 +33,7 @@ uses_engine()
 	test_file* | test_net* | test_udp* | test_close* | test_errors) return 0 ;;
 	test_cancel_io | test_timer | test_held | test_locked) return 0 ;;
 	test_child* | test_process* | test_poll* | test_dir*) return 0 ;;
+	test_path* | test_vector* | test_folder* | test_signal_*) return 0 ;;
 	test_pipe* | test_futex* | test_xattr* | test_resolve*) return 0 ;;
 	esac
 	return 1
