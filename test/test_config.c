@@ -92,7 +92,9 @@ START_TEST(presets_differ_as_documented)
 		const struct zs_config expected = {
 			.size = sizeof(expected),
 			.preset = (uint32_t)i,
-			.execution_model = ZS_MODEL_AUTO,
+			.execution_model = i == ZS_PRESET_FOR_CLI ?
+						   ZS_MODEL_BLOCKING :
+						   ZS_MODEL_AUTO,
 			.num_workers = rows[i].num_workers,
 			.queue_depth = rows[i].queue_depth,
 			.green_thread_stack_size = rows[i].stack_size,

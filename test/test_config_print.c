@@ -140,6 +140,21 @@ START_TEST(values_of_a_preset_are_told_from_defaults)
 }
 END_TEST
 
+/* It has one worker, and says why, where more are asked for. */
+START_TEST(blocking_model_has_one_worker)
+{
+	struct zs_config config = zs_config_for_cli();
+
+	ck_assert_int_eq(print(print_config, &config), 0);
+	assert_row("execution_model", "blocking", "preset for_cli");
+	assert_row("num_workers", "1", "preset for_cli");
+	config.num_workers = 7;
+	ck_assert_int_eq(print(print_config, &config), 0);
+	assert_row("num_workers", "1",
+		   "the blocking model has one; program: 7");
+}
+END_TEST
+
 /* Also where it is the default of another preset. */
 START_TEST(what_the_program_changed_is_its_own)
 {
@@ -289,6 +304,7 @@ int main(void)
 	tcase_add_checked_fixture(tests, clear_environment, NULL);
 	tcase_add_test(tests, whole_sheet_of_the_defaults);
 	tcase_add_test(tests, values_of_a_preset_are_told_from_defaults);
+	tcase_add_test(tests, blocking_model_has_one_worker);
 	tcase_add_test(tests, what_the_program_changed_is_its_own);
 	tcase_add_test(tests, what_the_environment_sets_names_its_variable);
 	tcase_add_test(tests, machine_says_what_limits_it);

@@ -76,7 +76,8 @@ struct zs_config {
 	enum zs_execution_model execution_model;
 	/* Threads that run tasks; 0 = as many as the affinity mask and the
 	 * cgroup's CPU quota, rounded up, allow. At most ZS_WORKERS_MAX. The
-	 * mask is that of the thread that makes the runtime. */
+	 * mask is that of the thread that makes the runtime. The blocking
+	 * model has one, whatever is asked for. */
 	uint32_t num_workers;
 	/* Entries of each worker's submission queue, ZS_QUEUE_DEPTH_MIN to
 	 * ZS_QUEUE_DEPTH_MAX, rounded up to a power of two. Ring memory counts
@@ -133,9 +134,9 @@ struct zs_config {
 };
 
 /*
- * Presets. Any thread. All are ZS_MODEL_AUTO with ZS_IDLE_SPIN_AUTO, at most
- * 1,048,576 tasks, offload_threads by the CPUs, no flags and no look for
- * stalls; they differ in:
+ * Presets. Any thread. All are ZS_MODEL_AUTO, but for_cli, which is
+ * ZS_MODEL_BLOCKING; with ZS_IDLE_SPIN_AUTO, at most 1,048,576 tasks,
+ * offload_threads by the CPUs, no flags and no look for stalls; they differ in:
  *
  *                       workers       queue_depth  stack size  stack_cache
  *   default, optimal    all allowed           256      64 KiB          256
@@ -144,8 +145,7 @@ struct zs_config {
  *   for_embedded        1                      64      16 KiB            8
  *
  * The counters behind zs_stats() are on in all of them; nothing switches them
- * off. This version has no blocking model yet, so for_cli is auto with one
- * worker.
+ * off.
  */
 struct zs_config zs_config_default(void);
 struct zs_config zs_config_optimal(void);

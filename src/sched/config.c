@@ -378,6 +378,9 @@ static_assert(ZS_OFFLOAD_THREADS_MAX >= 2 * ZS_WORKERS_MAX, "");
 
 void zs_config_complete(struct zs_config *config, uint32_t num_cpus)
 {
+	/* On the caller's thread, and no other. */
+	if (config->execution_model == ZS_MODEL_BLOCKING)
+		config->num_workers = 1;
 	if (config->num_workers == 0)
 		config->num_workers = num_cpus;
 	if (config->idle_spin_us == ZS_IDLE_SPIN_AUTO)
@@ -432,6 +435,7 @@ ZS_PUBLIC struct zs_config zs_config_for_cli(void)
 	struct zs_config config = zs_config_default();
 
 	config.preset = ZS_PRESET_FOR_CLI;
+	config.execution_model = ZS_MODEL_BLOCKING;
 	config.num_workers = 1;
 	return config;
 }

@@ -109,7 +109,9 @@ static void why_workers(const struct sheet *sheet, char why[WHY_SIZE])
 {
 	const struct zs_cpus *cpus = sheet->cpus;
 
-	if (cpus->count == 0)
+	if (sheet->origin->asked.execution_model == ZS_MODEL_BLOCKING)
+		snprintf(why, WHY_SIZE, "the blocking model has one");
+	else if (cpus->count == 0)
 		snprintf(why, WHY_SIZE, "machine: an unknown affinity mask");
 	else if (cpus->quota < cpus->count)
 		snprintf(why, WHY_SIZE,
