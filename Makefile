@@ -5,7 +5,8 @@
 #   make               libzsync.a, libzsync.so, examples, tools, benchmarks
 #   make run           a quick benchmark that says what it shows
 #   make bench-counts  instructions and system calls against their bounds
-#   make check         build and run the tests; installs Check where it is missing
+#   make check         build and run the tests on each execution model; installs
+#                      Check where it is missing. MODELS=auto: on one
 #   make check-masks   engine tests, each pair of kernel features masked
 #   make check-full    each one alone, older kernels, too: half an hour
 #   make kmatrix       tests on other kernels, 5.10 to the newest, under qemu

@@ -265,6 +265,7 @@ START_TEST(kernels_before_5_11_are_too_old_for_green_threads)
 	const char *text;
 
 	config.execution_model = ZS_MODEL_GREEN_THREADS;
+	unsetenv("ZSYNC_EXECUTION_MODEL");
 	setenv("ZSYNC_DISABLE", "linux-5.10", 1);
 	ck_assert_int_eq(zs_runtime_create(&runtime, &config), -ENOSYS);
 	text = zs_explain(-ENOSYS);

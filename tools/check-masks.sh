@@ -47,13 +47,13 @@ run()
 	start=$(date +%s)
 	mkdir -p "$logs"
 	echo "$2" >"$logs/mask"
-	(export ZSYNC_DISABLE="$2" O="$logs"
+	(export ZSYNC_DISABLE="$2" O="$logs" MODELS=auto
 	 shift 2
 	 tools/run-tests.sh "$@") >"$logs/output" 2>&1
 	shift 2
 	passed=0 skipped=0 failed=''
 	for program; do
-		log=$logs/test/log/${program##*/}
+		log=$logs/test/log/auto/${program##*/}
 		if [ "$(cat "$log.status" 2>/dev/null)" != 0 ]; then
 			failed="$failed ${program##*/}"
 		elif grep -aq '^[0-9]*%: Checks: ' "$log.log"; then
@@ -66,7 +66,7 @@ run()
 	set -- $failed
 	printf '  %-28s %3d passed, %2d skipped, %2d failed; %3d tests skipped; %3d s%s\n' \
 		"$label" $passed $skipped $# \
-		"$(cat "$logs"/test/log/*.log | grep -ac '^SKIP')" \
+		"$(cat "$logs"/test/log/auto/*.log | grep -ac '^SKIP')" \
 		$(($(date +%s) - start)) "${failed:+:$failed}"
 	[ $# = 0 ] && return
 	status=1

@@ -1,31 +1,40 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 # Runs the test programs, two at a time, each with its output kept whole, and
-# ends with what Check says of each. Called by `make check`:
+# ends with a table and with what Check says of each. Called by `make check`:
 #	O=out SAN= EMULATOR= tools/run-tests.sh PROGRAM...
-# All of them run; any failure makes the status 1. TESTS="chan wheel" picks some,
-# TEST_JOBS and TEST_TIMEOUT (seconds, for one program) have defaults below.
+# All of them run; any failure makes the status 1. A program that runs tasks is
+# run once for each execution model in MODELS; one that does not, or that plays
+# tricks on the ring (the shim), once. TESTS="chan wheel" picks some, TEST_JOBS
+# and TEST_TIMEOUT (seconds, for one program) have defaults below.
 set -u
 
 : "${O:=out}" "${SAN:=}" "${EMULATOR:=}" "${TEST_JOBS:=2}"
+: "${MODELS:=auto thread_pool blocking}"
 logs=$O/test/log
 
-# run_one PROGRAM: leaves its output in a log and its status in NAME.status,
-# then prints, in one piece, all but the summary.
+# run_one MODEL/PROGRAM: leaves its output in a log and its status in
+# MODEL/NAME.status, then prints, in one piece, all but the summary.
 run_one()
 {
+	model=${1%%/*}
 	name=$(basename "$1")
-	log=$logs/$name
+	log=$logs/$model/$name
+	title=$name
+	if [ "$model" != auto ]; then
+		export ZSYNC_EXECUTION_MODEL="$model"
+		title="$name ($model)"
+	fi
 	# shellcheck disable=SC2086 # words, on purpose
-	timeout -k 5 "$TEST_TIMEOUT" $LAUNCHER $EMULATOR "$1" >"$log.log" 2>&1
+	timeout -k 5 "$TEST_TIMEOUT" $LAUNCHER $EMULATOR "${1#*/}" >"$log.log" 2>&1
 	status=$?
 	echo $status >"$log.status"
-	text=$(printf '  %-7s %s' TEST "$name"; echo
+	text=$(printf '  %-7s %s' TEST "$title"; echo
 	       grep -avE "$summary" "$log.log"
 	       case $status in
 	       0 | 1) ;;
-	       124 | 137) echo "$name: not done after $TEST_TIMEOUT s" ;;
-	       *) echo "$name: ended with status $status" ;;
+	       124 | 137) echo "$title: not done after $TEST_TIMEOUT s" ;;
+	       *) echo "$title: ended with status $status" ;;
 	       esac)
 	printf '%s\n' "$text"
 }
@@ -76,15 +85,75 @@ if [ $# = 0 ]; then
 	exit 1
 fi
 
-rm -rf "$logs"
-mkdir -p "$logs"
-printf '%s\n' "$@" | xargs -n 1 -P "$TEST_JOBS" "$0" --one
+# models_of PROGRAM: which to run it on.
+models_of()
+{
+	case $1 in
+	*_shim) echo auto ;;
+	*)
+		if grep -q zs_runtime_create "$1"; then
+			echo "$MODELS"
+		else
+			echo auto
+		fi
+		;;
+	esac
+}
 
+# count MODEL/NAME: "passed skipped failed". A test that skips passes, for Check.
+count()
+{
+	awk -v status="$(cat "$logs/$1.status")" '
+		/^[0-9]+%: Checks: / {
+			gsub(",", "")
+			checks = $3; failed = $5 + $7
+		}
+		/^SKIP/ { skipped++ }
+		END {
+			passed = checks - failed - skipped
+			if (passed < 0) passed = 0
+			if (status != 0 && failed == 0) failed = 1
+			print passed, skipped + 0, failed
+		}' "$logs/$1.log"
+}
+
+# The table: for each program, passed/skipped/failed on each model.
+show_table()
+{
+	printf '%-24s' 'passed/skipped/failed'
+	# shellcheck disable=SC2086 # words, on purpose
+	printf '%16s' $MODELS
+	echo
+	for program; do
+		name=${program##*/}
+		printf '%-24s' "${name#test_}"
+		for model in $MODELS; do
+			cell=-
+			[ ! -f "$logs/$model/$name.status" ] ||
+				cell=$(count "$model/$name" | tr ' ' /)
+			printf '%16s' "$cell"
+		done
+		echo
+	done
+}
+
+rm -rf "$logs"
+for model in auto $MODELS; do
+	mkdir -p "$logs/$model"
+done
+runs=$(for program; do
+	for model in $(models_of "$program"); do
+		echo "$model/$program"
+	done
+done)
+printf '%s\n' "$runs" | xargs -n 1 -P "$TEST_JOBS" "$0" --one
+
+show_table "$@"
 failed=
-for program; do
-	log=$logs/$(basename "$program")
-	grep -aE "$summary" "$log.log" || echo "${program##*/}: skipped as a whole"
-	[ "$(cat "$log.status")" = 0 ] || failed="$failed ${program##*/}"
+for run in $runs; do
+	log=$logs/${run%%/*}/$(basename "$run")
+	grep -aE "$summary" "$log.log" || echo "${run##*/}: skipped as a whole"
+	[ "$(cat "$log.status")" = 0 ] || failed="$failed ${log#"$logs"/}"
 done
 [ -z "$failed" ] && exit
 echo "Failed:$failed" >&2

@@ -61,6 +61,16 @@ void zs_interrupt_release(void)
 	pthread_mutex_unlock(&lock);
 }
 
+void zs_interrupt_hold(void)
+{
+	pthread_mutex_lock(&lock);
+}
+
+void zs_interrupt_let_go(void)
+{
+	pthread_mutex_unlock(&lock);
+}
+
 int zs_interrupt_init(struct zs_interrupt *interrupt)
 {
 	struct thread_event event = {

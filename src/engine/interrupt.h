@@ -21,6 +21,9 @@ struct zs_interrupt {
  * taken it and put back after. 0 or a negative errno. */
 int zs_interrupt_take(void);
 void zs_interrupt_release(void);
+/* Around a fork: so that the child, too, can take it. */
+void zs_interrupt_hold(void);
+void zs_interrupt_let_go(void);
 
 /* For the calling thread, which lets the signal in. 0 or a negative errno. */
 int zs_interrupt_init(struct zs_interrupt *interrupt);

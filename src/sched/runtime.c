@@ -14,6 +14,7 @@
 
 #include "base/assert.h"
 #include "base/explain.h"
+#include "engine/interrupt.h"
 #include "engine/offload.h"
 #include "sched/spawn.h"
 #include "sched/stall.h"
@@ -28,6 +29,18 @@ enum {
 static _Atomic uint32_t fork_count;
 static pthread_once_t fork_once = PTHREAD_ONCE_INIT;
 
+static void before_fork(void)
+{
+	zs_signals_hold();
+	zs_interrupt_hold();
+}
+
+static void after_fork(void)
+{
+	zs_interrupt_let_go();
+	zs_signals_let_go();
+}
+
 /* The child's only thread is no worker, wherever its parent was. What it
  * executes must not start with a worker's signal mask. */
 static void on_fork_in_child(void)
@@ -39,12 +52,12 @@ static void on_fork_in_child(void)
 	atomic_fetch_add_explicit(&fork_count, 1, memory_order_relaxed);
 	zs_worker_self = NULL;
 	zs_dump_forget_runtimes();
-	zs_signals_let_go();
+	after_fork();
 }
 
 static void watch_forks(void)
 {
-	pthread_atfork(zs_signals_hold, zs_signals_let_go, on_fork_in_child);
+	pthread_atfork(before_fork, after_fork, on_fork_in_child);
 }
 
 uint32_t zs_runtime_fork_count(void)
