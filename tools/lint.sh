@@ -30,16 +30,13 @@ public=$(find include -name '*.h' | sort)
 arch=$(echo "$CFLAGS" | grep -oE 'arch/[a-z0-9_]+')
 jobs=$(nproc 2>/dev/null || echo 1)
 
-<<<<<<< HEAD
 export CC
-=======
 # strictly COMPILER...: the source on stdin, by the strictest rules.
 strictly()
 {
 	"$@" -Wall -Wextra -Wpedantic -Werror -Iinclude -fsyntax-only -
 }
 
->>>>>>> 1763157 (sched: exceptions are each task's own, and none leaves a task)
 # Every header compiles by itself, the public ones as strict C11 and as C++.
 lone_headers()
 {
