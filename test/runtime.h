@@ -11,6 +11,8 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include <zsync.h>
 
@@ -50,6 +52,20 @@ static inline bool test_has_ring(void)
 	return test_info().execution_model == ZS_MODEL_GREEN_THREADS;
 }
 
+/* A test of several workers has nothing to say of a model that has one: it ends
+ * here, well. */
+static inline void need_workers(uint32_t number)
+{
+	const char *model = getenv("ZSYNC_EXECUTION_MODEL");
+
+	if (number < 2 || !model || strcmp(model, "blocking") != 0)
+		return;
+	printf("SKIP: %u workers, of which the blocking model has one\n",
+	       number);
+	fflush(stdout);
+	exit(EXIT_SUCCESS);
+}
+
 static inline int run_test_task(void *arg)
 {
 	struct test_task *task = arg;
@@ -66,6 +82,7 @@ static inline int run_task_with(const struct zs_config *config, zs_task_fn *fn,
 {
 	struct test_task task = { .fn = fn, .arg = arg };
 
+	need_workers(config->num_workers);
 	ck_assert_int_eq(zs_run(config, run_test_task, &task), 0);
 	ck_assert(task.ended);
 	return task.result;

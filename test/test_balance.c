@@ -78,6 +78,7 @@ START_TEST(work_of_a_busy_worker_is_stolen)
 {
 	struct zs_config config = test_config();
 
+	need_workers(2);
 	config.num_workers = _i % 2 ? 4 : 2;
 	config.idle_spin_us = _i < 2 ? 0 : 20;
 	assert_ok(run_task_with(&config, keep_worker_busy, NULL));
@@ -167,6 +168,7 @@ START_TEST(foreign_spawns_get_to_every_idle_worker)
 	struct zs_config config = test_config();
 	struct zs_worker_stats stats;
 
+	need_workers(num_workers);
 	config.num_workers = num_workers;
 	config.idle_spin_us = _i < 2 ? 0 : 20;
 	assert_ok(zs_runtime_create(&runtime, &config));
@@ -208,6 +210,7 @@ START_TEST(foreign_spawns_wake_sleeping_workers)
 {
 	struct zs_config config = test_config();
 
+	need_workers(1u << _i % 3);
 	config.num_workers = 1u << _i % 3;
 	config.idle_spin_us = _i < 3 ? 0 : 5;
 	sem_init(&semaphore, 0, 0);
@@ -293,6 +296,7 @@ START_TEST(tasks_of_two_workers_play_ping_pong)
 {
 	struct zs_config config = test_config();
 
+	need_workers(2);
 	config.num_workers = 2;
 	config.idle_spin_us = _i < 2 ? 0 : 20;
 	make_court(_i % 2);

@@ -228,6 +228,7 @@ static void start(void)
 	struct zs_config config = zs_config_default();
 	int ret;
 
+	need_workers(NR_WORKERS);
 	config.num_workers = NR_WORKERS;
 	ret = zs_runtime_create(&stress.runtime, &config);
 	if (ret == 0)

@@ -180,6 +180,7 @@ START_TEST(too_few_descriptors_are_emfile_and_leak_none)
 	int fd = dup(STDIN_FILENO);
 
 	close(fd);
+	need_workers(3);
 	config.num_workers = 3;
 	for (int i = 0; ret == -EMFILE; i++) {
 		limit_descriptors((rlim_t)fd + i);

@@ -109,6 +109,7 @@ enum { NR_ENDINGS = sizeof(endings) / sizeof(endings[0]) };
 START_TEST(what_ends_programs_ends_one_that_runs_a_task)
 {
 	num_workers = 1 + (uint32_t)_i / NR_ENDINGS;
+	need_workers(num_workers);
 	number_sent = endings[_i % NR_ENDINGS];
 	expect_to_be_ended(be_ended_in_task);
 }
@@ -117,6 +118,7 @@ END_TEST
 START_TEST(what_ends_programs_ends_one_whose_tasks_sleep)
 {
 	num_workers = 1 + (uint32_t)_i / NR_ENDINGS;
+	need_workers(num_workers);
 	number_sent = endings[_i % NR_ENDINGS];
 	expect_to_be_ended(be_ended_in_sleep);
 }
@@ -282,6 +284,7 @@ START_TEST(child_of_a_task_starts_with_the_programs_mask)
 	change_mask(SIG_BLOCK, SIGUSR2);
 	mask = mask_of_thread();
 	num_workers = (uint32_t)_i + 1;
+	need_workers(num_workers);
 	assert_ok(run_task_on(num_workers, have_children_on_each, &mask));
 	ck_assert_uint_eq(counted(&ended), num_workers);
 }
@@ -345,6 +348,7 @@ START_TEST(write_to_a_broken_pipe_kills_nobody)
 	const struct child *child;
 
 	num_workers = (uint32_t)_i + 1;
+	need_workers(num_workers);
 	child = run_child(survive_sigpipe);
 	ck_assert_msg(exited_with(child, 42), "status 0x%x, %s", child->status,
 		      child->text);

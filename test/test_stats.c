@@ -337,6 +337,7 @@ static struct zs_runtime *start_two_workers(void)
 	struct zs_config config = test_config();
 	struct zs_runtime *runtime;
 
+	need_workers(2);
 	config.num_workers = 2;
 	ck_assert_int_eq(zs_runtime_create(&runtime, &config), 0);
 	ck_assert_int_eq(zs_runtime_start(runtime), 0);

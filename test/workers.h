@@ -79,6 +79,7 @@ static inline struct zs_runtime *start_runtime(uint32_t num_workers)
 	struct zs_config config = test_config();
 	struct zs_runtime *runtime = NULL;
 
+	need_workers(num_workers);
 	config.num_workers = num_workers;
 	assert_ok(zs_runtime_create(&runtime, &config));
 	assert_ok(zs_runtime_start(runtime));

@@ -368,7 +368,9 @@ static void take_wake(struct zs_blocking *blocking)
 
 	if (!blocking->polled[0].revents)
 		return;
-	if (read(blocking->wake_fd, &count, sizeof(count)) < 0)
+	/* What is not read is found again by the next poll. */
+	if (read(blocking->wake_fd, &count, sizeof(count)) < 0 &&
+	    errno == EBADF)
 		zs_panic(__FILE__, __LINE__,
 			 "a worker's eventfd is gone: was it closed by its "
 			 "number?");

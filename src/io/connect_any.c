@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "base/assert.h"
 #include "base/compiler.h"
 #include "base/explain.h"
 #include "sched/worker.h"
@@ -131,6 +132,7 @@ static void put_in_order(struct race *race)
 			if (found < 0)
 				found = i;
 		}
+		ZS_ASSERT(found >= 0);
 		is_taken[found] = true;
 		race->order[place] = (uint8_t)found;
 		family = race->addresses[found].ss_family == AF_INET ?
