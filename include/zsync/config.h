@@ -19,9 +19,11 @@ enum zs_execution_model {
 	ZS_MODEL_AUTO,
 	/* One io_uring a worker. Needs Linux 5.11 or later. */
 	ZS_MODEL_GREEN_THREADS,
-	/* One epoll a worker and a pool for what can only block. */
+	/* One epoll instance, eventfd and timerfd a worker, and threads for
+	 * what can only block. Any kernel that the library runs on. */
 	ZS_MODEL_THREAD_POOL,
-	/* Direct system calls on the caller's thread. */
+	/* Direct system calls on the caller's thread, and no thread besides:
+	 * one worker, whatever num_workers is. */
 	ZS_MODEL_BLOCKING,
 };
 

@@ -6,9 +6,11 @@
  * Nothing runs before the first of these calls: no constructor, no thread, no
  * signal handler. While a runtime runs, SIGSEGV is taken on an alternate stack
  * in order to report stack overflows, and passed on to the handler that was
- * there before. Workers block asynchronous signals; but the thread that calls
- * zs_run() goes on to take those that it took before, except SIGPIPE. Handlers
- * then run on a task's stack unless they are installed with SA_ONSTACK.
+ * there before. SIGSTKFLT is as long as a runtime exists: it interrupts calls
+ * that can only wait. Workers block asynchronous signals; but the thread that
+ * calls zs_run() goes on to take those that it took before, except SIGPIPE.
+ * Handlers then run on a task's stack unless they are installed with
+ * SA_ONSTACK.
  *
  * A child made by fork() has no runtime: calls there return -EPERM, and the
  * parent is untouched. A child that a task made must end with exec or _exit().
@@ -43,8 +45,8 @@ int zs_run(const struct zs_config *config, zs_task_fn *fn, void *arg);
  * Any thread. Makes a runtime that does not run yet. The caller owns *runtime
  * and hands it to zs_runtime_destroy(). Errors, each with a text by
  * zs_explain(): -EINVAL (configuration or environment), -ENOSYS, -EPERM (the
- * kernel has or allows no io_uring and green_threads was asked for by name),
- * -EOPNOTSUPP (the model is not part of this build, or the CPU's shadow stack
+ * kernel has or allows no io_uring and green_threads was asked for by name;
+ * ZS_MODEL_AUTO falls back to thread_pool), -EOPNOTSUPP (the CPU's shadow stack
  * is active), -ENOMEM, -EMFILE.
  */
 int zs_runtime_create(struct zs_runtime **runtime,
