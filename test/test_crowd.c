@@ -375,7 +375,10 @@ static void wait_for_a_stalled_task(void)
 
 START_TEST(a_stall_ends_with_a_dump)
 {
-	struct child *child = run_child(wait_for_a_stalled_task);
+	struct child *child;
+
+	need_workers(NR_WORKERS);
+	child = run_child(wait_for_a_stalled_task);
 
 	ck_assert(died_of(child, SIGABRT));
 	ck_assert_msg(says(child, "ZSYNC_TEST_SEED=1: no progress for 300 ms"),
