@@ -3,9 +3,11 @@
  * or which poll(2) has ready for what they cannot do. */
 #include <check.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stddef.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "descriptors.h"
@@ -52,6 +54,56 @@ static int replace_file_under_waiter(void *arg)
 START_TEST(number_that_is_another_files_now_is_watched_anew)
 {
 	ck_assert_int_eq(run_task(replace_file_under_waiter, NULL), -ECANCELED);
+}
+END_TEST
+
+/* --- an error that stays --- */
+
+static int64_t cpu_time_ns(void)
+{
+	struct timespec time;
+
+	ck_assert_int_eq(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time), 0);
+	return time.tv_sec * ZS_SECOND + time.tv_nsec;
+}
+
+/* A datagram to a port that nobody has leaves an error in the queue of errors,
+ * which poll(2) tells of until it is fetched from there. */
+static int leave_error(void *arg)
+{
+	const struct sockaddr_in nobody = {
+		.sin_family = AF_INET,
+		.sin_port = htons(1),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+	};
+	struct zs_nursery nursery;
+	int on = 1, received = 0;
+	int64_t before_ns;
+	char byte;
+
+	(void)arg;
+	fds[0] = socket(AF_INET, SOCK_DGRAM, 0);
+	ck_assert_int_eq(
+		setsockopt(fds[0], IPPROTO_IP, IP_RECVERR, &on, sizeof(on)), 0);
+	ck_assert_int_eq(connect(fds[0], (const struct sockaddr *)&nobody,
+				 sizeof(nobody)),
+			 0);
+	ck_assert_int_eq(zs_send(fds[0], "x", 1, 0), 1);
+	ck_assert_int_eq(zs_recv(fds[0], &byte, 1, 0), -ECONNREFUSED);
+	zs_nursery_open(&nursery, NULL);
+	zs_nursery_spawn(nursery, receive_one, &received);
+	before_ns = cpu_time_ns();
+	ck_assert_int_eq(zs_sleep(500 * ZS_MILLISECOND), 0);
+	/* A worker that spun would have taken all of it. */
+	ck_assert_int_lt(cpu_time_ns() - before_ns, 250 * ZS_MILLISECOND);
+	ck_assert_int_eq(received, 0);
+	zs_nursery_cancel(nursery);
+	return zs_nursery_wait(nursery);
+}
+
+START_TEST(error_that_nobody_fetches_keeps_no_worker_busy)
+{
+	ck_assert_int_eq(run_task(leave_error, NULL), -ECANCELED);
 }
 END_TEST
 
@@ -157,6 +209,7 @@ static Suite *watch_suite(void)
 
 	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, number_that_is_another_files_now_is_watched_anew);
+	tcase_add_test(tests, error_that_nobody_fetches_keeps_no_worker_busy);
 	tcase_add_test(tests, call_that_waits_is_made_though_others_always_run);
 	tcase_add_loop_test(tests, cancel_ends_a_unix_connect_at_any_stage, 0,
 			    50);

@@ -54,6 +54,7 @@ struct zs_blocking {
 	uint32_t num_polled;
 	uint32_t polled_size;
 	uint32_t num_fired; /* by the last poll */
+	bool has_vain;	    /* the next poll leaves some out */
 	/* Ops whose calls can only wait for somebody. */
 	struct zs_queue waiting;
 	int64_t slice_ns;
@@ -103,13 +104,19 @@ static struct zs_watch *watch_of(struct zs_blocking *blocking, int fd)
 			.chunks[fd / ZS_WATCH_CHUNK][fd % ZS_WATCH_CHUNK];
 }
 
+/* One that is left out of the next poll has its number's complement. */
+static int fd_of(const struct pollfd *entry)
+{
+	return entry->fd >= 0 ? entry->fd : ~entry->fd;
+}
+
 static void stop_polling(struct zs_blocking *blocking, struct zs_watch *watch)
 {
 	struct pollfd *last = &blocking->polled[--blocking->num_polled];
 
 	if (watch->slot != blocking->num_polled) {
 		blocking->polled[watch->slot] = *last;
-		watch_of(blocking, last->fd)->slot = watch->slot;
+		watch_of(blocking, fd_of(last))->slot = watch->slot;
 	}
 	watch->slot = 0;
 	watch->armed = 0;
@@ -133,8 +140,11 @@ static int blocking_arm(struct zs_plain *plain, struct zs_watch *watch, int fd,
 			return ret;
 		watch->slot = blocking->num_polled++;
 	}
-	blocking->polled[watch->slot] =
-		(struct pollfd){ .fd = fd, .events = (short)events };
+	blocking->polled[watch->slot] = (struct pollfd){
+		.fd = watch->is_vain ? ~fd : fd,
+		.events = (short)events,
+	};
+	blocking->has_vain |= watch->is_vain;
 	watch->armed = events;
 	return 0;
 }
@@ -324,6 +334,15 @@ static bool blocking_detach(struct zs_engine *engine, struct zs_op *op,
 	return false;
 }
 
+static void poll_all_again(struct zs_blocking *blocking)
+{
+	uint32_t i;
+
+	blocking->has_vain = false;
+	for (i = 1; i < blocking->num_polled; i++)
+		blocking->polled[i].fd = fd_of(&blocking->polled[i]);
+}
+
 static void poll_for(struct zs_blocking *blocking, int64_t wait_ns)
 {
 	struct timespec time = {
@@ -359,7 +378,11 @@ static void wait_for_events(struct zs_blocking *blocking, int64_t wait_ns)
 		wait_ns = serve_waiting(blocking, wait_ns);
 	else if (wait_ns > LONG_WAIT_NS && wait_ns != INT64_MAX)
 		wait_ns -= wait_ns / LONG_WAIT_SHARE;
+	if (zs_unlikely(blocking->has_vain) && wait_ns > SLICE_MOST_NS)
+		wait_ns = SLICE_MOST_NS;
 	poll_for(blocking, wait_ns);
+	if (zs_unlikely(blocking->has_vain))
+		poll_all_again(blocking);
 }
 
 static void take_wake(struct zs_blocking *blocking)

@@ -70,12 +70,18 @@ static int epoll_arm(struct zs_plain *plain, struct zs_watch *watch, int fd,
 		     uint16_t wanted)
 {
 	struct zs_epoll *epoll = zs_container_of(plain, struct zs_epoll, plain);
-	uint32_t events = wanted | (uint32_t)EPOLLONESHOT;
+	uint32_t events = wanted |
+			  (uint32_t)(watch->is_vain ? EPOLLET : EPOLLONESHOT);
 	int ret = -ENOENT;
 
 	/* One event too many costs less than to prevent it. */
 	if (wanted == 0)
 		return 0;
+	if (watch->is_vain && watch->is_by_edge) {
+		watch->armed = wanted;
+		return 0;
+	}
+	watch->is_by_edge = watch->is_vain;
 	if (zs_likely(watch->is_known))
 		ret = control(epoll, EPOLL_CTL_MOD, fd, events, fd);
 	if (ret == -ENOENT)

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/assert.h"
 #include "base/explain.h"
@@ -89,6 +90,9 @@ static void return_job(struct zs_offload *offload, struct lane *lane,
 	lane->num_done++;
 	job->thread = NULL;
 	if (!returns) {
+		/* It comes too late for anybody. */
+		if (job->copy.code == ZS_OP_OPENAT && job->copy.result >= 0)
+			close(job->copy.result);
 		put_job(offload, job);
 		return;
 	}

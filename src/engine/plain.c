@@ -113,6 +113,7 @@ static bool park(struct zs_plain *plain, struct zs_op *op)
 		watch = find_watch(plain, op->fd);
 		if (watch->first)
 			wanted |= watch->armed;
+		watch->is_vain = false;
 		ret = plain->model->arm(plain, watch, op->fd, wanted);
 	}
 	/* Always ready, and yet it could not be done: a file not in memory. */
@@ -306,6 +307,7 @@ void zs_plain_fire(struct zs_plain *plain, int fd, uint16_t events,
 	}
 	if (left == 0 && watch->slot == 0)
 		return;
+	watch->is_vain = !(events & left);
 	ret = plain->model->arm(plain, watch, fd, left);
 	if (ret < 0)
 		fail_all(plain, watch, ret);

@@ -23,7 +23,12 @@ struct zs_watch {
 	/* The last receive left nothing, it seems: the next one need not try.
 	 */
 	bool is_drained;
-	uint32_t slot; /* blocking: its place among those polled, from 1 */
+	/* What has happened was an error that is no operation's, and stays: of
+	 * a socket with something in its error queue, say. To be told of it at
+	 * once again would be to spin. */
+	bool is_vain;
+	bool is_by_edge; /* epoll: so it is watched as long as that lasts */
+	uint32_t slot;	 /* blocking: its place among those polled, from 1 */
 };
 
 enum {
