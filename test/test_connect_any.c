@@ -81,7 +81,7 @@ static int connect_to(int count)
 /* @fd is a good connection to who listens at @place. */
 static void assert_connected(int fd, int place)
 {
-	struct sockaddr_in peer;
+	struct sockaddr_in peer = { 0 };
 	socklen_t length = sizeof(peer), size = sizeof(int);
 	int no_delay = 0;
 
