@@ -517,7 +517,8 @@ START_TEST(refusal_without_proc_names_all_that_may_be_the_cause)
 				       "older than 5.1", "seccomp filter",
 				       "no /proc", NULL };
 
-	if (!have_ring(__func__) || !enter_empty_root(__func__))
+	if (!have_ring(__func__) || !sanitizer_allows_it(__func__) ||
+	    !enter_empty_root(__func__))
 		return;
 	play.nr_setups_refused = INT_MAX;
 	play.setup_error = _i ? ENOSYS : EPERM;

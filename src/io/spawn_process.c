@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -166,6 +167,8 @@ static int clear_places(struct plan *plan)
 	for (i = 0; i < plan->nr_places; i++)
 		if (plan->places[i].target > highest)
 			highest = plan->places[i].target;
+	if (highest == INT_MAX)
+		return -EBADF;
 	for (i = 0; i < plan->nr_places; i++) {
 		/* Above it is only looked whether it is one. */
 		if (plan->places[i].source > highest &&
