@@ -155,7 +155,7 @@ bench-counts: $(O)/bench/zsync-counts
 	$(Q)$<
 
 # All of it, unless TESTS picks some.
-check: $(test-progs) $(libs) $(if $(SAN)$(TESTS),,check-docs)
+check: $(test-progs) $(libs) $(if $(SAN)$(TESTS)$(cross)$(static),,check-docs)
 	$(Q)$(if $(SAN),,NM='$(NM)' CC='$(CC)' tools/check-symbols.sh $(libs))
 	$(Q)$(if $(has_cxx),,echo 'SKIP: no compiler of C++ ($(CXX)): left out $(prog-/test)')
 	$(Q)$(if $(SAN),,CC='$(CC)' O='$(O)' tools/check-resolver.sh)

@@ -511,4 +511,12 @@ static inline int zs_uring_register(int fd, uint32_t opcode, void *arg,
 			       saved);
 }
 
+/* futex(2), which has other flags than the ring's operations. */
+enum {
+	ZS_FUTEX_CALL_WAIT = 0,
+	ZS_FUTEX_CALL_WAKE = 1,
+	ZS_FUTEX_CALL_WAIT_PRIVATE = 128,
+	ZS_FUTEX_CALL_WAKE_PRIVATE = 129,
+};
+
 #endif

@@ -6,7 +6,6 @@
  */
 #include "engine/calls.h"
 
-#include <linux/futex.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -44,8 +43,9 @@ int zs_call_spawn(const struct zs_op *op)
 /* The ring's flags are those of futex_wait(2), other than futex(2)'s. */
 int zs_call_futex_wait(const struct zs_op *op)
 {
-	int operation = op->fd & ZS_FUTEX2_PRIVATE ? FUTEX_WAIT_PRIVATE :
-						     FUTEX_WAIT;
+	int operation = op->fd & ZS_FUTEX2_PRIVATE ?
+				ZS_FUTEX_CALL_WAIT_PRIVATE :
+				ZS_FUTEX_CALL_WAIT;
 
 	return zs_result_of(syscall(SYS_futex, zs_memory_at(op->address),
 				    operation, (uint32_t)op->offset, NULL, NULL,

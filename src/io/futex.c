@@ -7,7 +7,6 @@
 #include "zsync/futex.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/syscall.h>
@@ -36,8 +35,8 @@ static bool is_bad(const uint32_t *word, int flags)
 static int look_again(uint32_t *word, uint32_t expected, int flags)
 {
 	const struct timespec at_once = { 0 };
-	int operation = flags == ZS_FUTEX_PRIVATE ? FUTEX_WAIT_PRIVATE :
-						    FUTEX_WAIT;
+	int operation = flags == ZS_FUTEX_PRIVATE ? ZS_FUTEX_CALL_WAIT_PRIVATE :
+						    ZS_FUTEX_CALL_WAIT;
 	int ret = 0, saved_errno = errno;
 
 	if (syscall(SYS_futex, word, operation, expected, &at_once, NULL, 0) <
@@ -72,8 +71,8 @@ ZS_PUBLIC int zs_futex_wait(uint32_t *word, uint32_t expected, int flags)
 
 ZS_PUBLIC int zs_futex_wake(uint32_t *word, int count, int flags)
 {
-	int operation = flags == ZS_FUTEX_PRIVATE ? FUTEX_WAKE_PRIVATE :
-						    FUTEX_WAKE;
+	int operation = flags == ZS_FUTEX_PRIVATE ? ZS_FUTEX_CALL_WAKE_PRIVATE :
+						    ZS_FUTEX_CALL_WAKE;
 	int ret, saved_errno = errno;
 
 	if (is_bad(word, flags) || count < 0)
