@@ -10,6 +10,7 @@
 #include "engine/plain.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,7 +40,7 @@ static int make_watch(struct zs_plain *plain, int fd)
 	if (fd < 0)
 		return -EBADF;
 	if (chunk >= ZS_WATCH_CHUNKS)
-		return -EMFILE;
+		return fcntl(fd, F_GETFD) < 0 ? -EBADF : -EMFILE;
 	plain->chunks[chunk] = calloc(ZS_WATCH_CHUNK, sizeof(struct zs_watch));
 	return plain->chunks[chunk] ? 0 : -ENOMEM;
 }
