@@ -53,13 +53,20 @@ static inline bool test_has_ring(void)
 	return test_info().execution_model == ZS_MODEL_GREEN_THREADS;
 }
 
+/* Is it the one thread that the tests run on which would have to let others act
+ * while the kernel holds it? */
+static inline bool test_is_blocking(void)
+{
+	const char *model = getenv("ZSYNC_EXECUTION_MODEL");
+
+	return model && strcmp(model, "blocking") == 0;
+}
+
 /* A test of several workers has nothing to say of a model that has one: it ends
  * here, well. */
 static inline void need_workers(uint32_t number)
 {
-	const char *model = getenv("ZSYNC_EXECUTION_MODEL");
-
-	if (number < 2 || !model || strcmp(model, "blocking") != 0)
+	if (number < 2 || !test_is_blocking())
 		return;
 	printf("SKIP: %u workers, of which the blocking model has one\n",
 	       number);

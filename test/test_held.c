@@ -333,10 +333,9 @@ int main(void)
 {
 	Suite *suite = suite_create("held");
 	TCase *tests = tcase_create("held");
-	const char *model = getenv("ZSYNC_EXECUTION_MODEL");
 
 	/* It has nobody but its only thread to wait for what is held. */
-	if (model && strcmp(model, "blocking") == 0) {
+	if (test_is_blocking()) {
 		puts("SKIP test_held: the blocking model waits itself");
 		return 0;
 	}

@@ -109,7 +109,9 @@ framed()
 install_programs()
 {
 	mkdir "$work/bin"
-	echo "exec $CC \"\$@\"" >"$work/bin/cc"
+	# By its path, or "cc" would be this script again.
+	echo "exec $(command -v "${CC%% *}")${CC#"${CC%% *}"} \"\$@\"" \
+		>"$work/bin/cc"
 	echo "echo -I$tree/include -L$O -lzsync -pthread" >"$work/bin/pkg-config"
 	echo true >"$work/bin/make"
 	chmod +x "$work/bin"/*
