@@ -57,6 +57,9 @@ static int wait_by_pidfd(struct zs_op *op)
 	if (fd == -ENOSYS)
 		return zs_explain_as(fd, "waiting for a child takes Linux 5.3 "
 					 "(pidfd_open), or 6.7 and io_uring");
+	/* Released since it was found running, SIGCHLD being ignored. */
+	if (fd == -ESRCH)
+		fd = -ECHILD;
 	if (fd < 0)
 		return zs_explain_none(fd);
 	do {
