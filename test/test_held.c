@@ -331,8 +331,8 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("held");
-	TCase *tests = tcase_create("held");
+	Suite *suite;
+	TCase *tests;
 
 	/* It has nobody but its only thread to wait for what is held. */
 	if (test_is_blocking()) {
@@ -340,6 +340,8 @@ int main(void)
 		return 0;
 	}
 
+	suite = suite_create("held");
+	tests = tcase_create("held");
 	tcase_set_timeout(tests, 60);
 	tcase_add_test(tests, stop_names_what_the_kernel_holds);
 	tcase_add_test(tests, dump_says_for_how_long_the_kernel_has_held_it);

@@ -113,7 +113,7 @@ count()
 			passed = checks - failed - skipped
 			if (passed < 0) passed = 0
 			if (status != 0 && failed == 0) failed = 1
-			print passed, skipped + 0, failed
+			print passed, skipped + 0, failed + 0
 		}' "$logs/$1.log"
 }
 
