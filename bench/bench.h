@@ -154,6 +154,7 @@ struct bench {
 };
 
 extern const struct bench bench_tcp_echo;
+extern const struct bench bench_tcp_echo_pool;
 extern const struct bench bench_tcp_echo_2_workers;
 extern const struct bench bench_unix_echo;
 extern const struct bench bench_one_connection;

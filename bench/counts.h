@@ -9,11 +9,22 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <zsync/config.h>
+
+/* An echo server by name. */
+struct counts_server {
+	const char *name;
+	int (*serve)(void *round);
+	enum zs_execution_model execution_model;
+};
 
 /* --- counts_work.c: on its own, or under a tool --- */
 
 /* Does the work called @name @count times. 0 or a negative errno. */
 int counts_work_run(const char *name, uint64_t count);
+
+/* NULL: there is none. */
+const struct counts_server *counts_work_find_server(const char *name);
 
 /* The echo server called @name, for the round whose memory is descriptor
  * @fd. 0 or a negative errno. */

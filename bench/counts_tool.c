@@ -280,8 +280,9 @@ double counts_echo_instructions(const char *server)
 	return count_echo(CALLGRIND, server);
 }
 
-static double trace_calls(uint64_t tracepoint, const char *server)
+static double trace_calls(uint64_t tracepoint, const char *name)
 {
+	const struct counts_server *server = counts_work_find_server(name);
 	struct echo_round *round = bench_shared_map(sizeof(*round));
 	struct bench_series calls = { 0 };
 	int ret = 0;
@@ -297,9 +298,8 @@ static double trace_calls(uint64_t tracepoint, const char *server)
 			.warm_up_ns = (int64_t)WARM_UP_MS * 1000000,
 			.measure_ns = (int64_t)MEASURE_MS * 1000000,
 			.tracepoint = tracepoint,
-			.serve = strcmp(server, "zsync") == 0 ?
-					 echo_zsync_serve :
-					 echo_ring_multishot_serve,
+			.execution_model = server->execution_model,
+			.serve = server->serve,
 		};
 		ret = run_echo(round);
 		if (ret == 0)

@@ -160,17 +160,36 @@ int counts_work_run(const char *name, uint64_t count)
 	return -EINVAL;
 }
 
+/* --- echo servers --- */
+
+static const struct counts_server servers[] = {
+	{ "zsync", echo_zsync_serve, ZS_MODEL_AUTO },
+	{ "zsync_pool", echo_zsync_serve, ZS_MODEL_THREAD_POOL },
+	{ "raw_ring", echo_ring_multishot_serve, ZS_MODEL_AUTO },
+	{ "raw_epoll", echo_epoll_serve, ZS_MODEL_AUTO },
+};
+
+const struct counts_server *counts_work_find_server(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(servers) / sizeof(servers[0]); i++)
+		if (strcmp(servers[i].name, name) == 0)
+			return &servers[i];
+	return NULL;
+}
+
 int counts_work_serve(const char *name, int fd)
 {
+	const struct counts_server *server = counts_work_find_server(name);
 	struct echo_round *round = mmap(NULL, sizeof(*round),
 					PROT_READ | PROT_WRITE, MAP_SHARED, fd,
 					0);
 
 	if (round == MAP_FAILED)
 		return -errno;
-	if (strcmp(name, "zsync") == 0)
-		return echo_zsync_serve(round);
-	if (strcmp(name, "raw_ring") == 0)
-		return echo_ring_multishot_serve(round);
-	return -EINVAL;
+	if (!server)
+		return -EINVAL;
+	round->execution_model = server->execution_model;
+	return server->serve(round);
 }

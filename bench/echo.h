@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 #include <sys/types.h>
+#include <zsync/config.h>
 
 enum {
 	ECHO_BYTES = 64,
@@ -47,7 +48,9 @@ struct echo_round {
 	int family; /* AF_INET or AF_UNIX */
 	int workers;
 	unsigned int clients;
-	uint32_t idle_spin_us; /* of zsync's workers */
+	/* Of zsync, where it is the server. */
+	enum zs_execution_model execution_model;
+	uint32_t idle_spin_us;
 	enum echo_load_kind load_kind;
 	int64_t warm_up_ns;
 	int64_t measure_ns;

@@ -126,6 +126,7 @@ int echo_zsync_serve(void *arg)
 	struct zs_config config = zs_config_for_server();
 	int ret;
 
+	config.execution_model = server.round->execution_model;
 	config.num_workers = (uint32_t)server.round->workers;
 	config.queue_depth = ECHO_QUEUE_DEPTH;
 	config.idle_spin_us = server.round->idle_spin_us;

@@ -15,6 +15,7 @@
 static const struct bench *const benches[] = {
 	&bench_tcp_echo,
 	&bench_tcp_echo_2_workers,
+	&bench_tcp_echo_pool,
 	&bench_unix_echo,
 	&bench_one_connection,
 	&bench_switch,
@@ -45,9 +46,9 @@ static const char usage[] =
 	"usage: zsync-bench [options]\n"
 	"\n"
 	"Measures zsync beside the least that the same work can cost here: a\n"
-	"hand-written loop over a raw ring or of blocking calls, a bare jump\n"
-	"between two stacks, a bare wake of a thread. \"of the limit\" is our\n"
-	"figure over the limit's, and the most that is wanted of it.\n"
+	"hand-written loop over a raw ring, over epoll or of blocking calls, a\n"
+	"bare jump between two stacks, a bare wake of a thread. \"of the limit\"\n"
+	"is our figure over the limit's, and the most that is wanted of it.\n"
 	"\n"
 	"  --list         the benchmarks, and the question that each answers\n"
 	"  --filter NAME  only those whose name contains NAME\n"
