@@ -19,14 +19,14 @@
 
 /* Returns when it is woken, when *word is not @value, when @wait (NULL: never)
  * has passed, or for no reason: the caller looks again. */
-static inline void zs_futex_wait(_Atomic uint32_t *word, uint32_t value,
-				 const struct timespec *wait)
+static inline void zs_word_wait(_Atomic uint32_t *word, uint32_t value,
+				const struct timespec *wait)
 {
 	syscall(SYS_futex, word, ZS_FUTEX_WAIT_PRIVATE, value, wait, NULL, 0);
 }
 
 /* Wakes all. */
-static inline void zs_futex_wake(_Atomic uint32_t *word)
+static inline void zs_word_wake(_Atomic uint32_t *word)
 {
 	syscall(SYS_futex, word, ZS_FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }

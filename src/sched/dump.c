@@ -319,7 +319,7 @@ static void end_dump(uint32_t side)
 {
 	if (atomic_fetch_sub_explicit(&dumps[side], 1, memory_order_seq_cst) ==
 	    1)
-		zs_futex_wake(&dumps[side]);
+		zs_word_wake(&dumps[side]);
 }
 
 ZS_PUBLIC int zs_dump(int fd)
@@ -421,7 +421,7 @@ static void await_side(uint32_t side)
 					     memory_order_seq_cst);
 		if (count == 0)
 			return;
-		zs_futex_wait(&dumps[side], count, NULL);
+		zs_word_wait(&dumps[side], count, NULL);
 	}
 }
 

@@ -132,7 +132,7 @@ void zs_stall_answer(struct zs_worker *worker, const void *context)
 	/* release: publishes the trace to await_answer(). */
 	atomic_store_explicit(&detector->request, ours + REQUEST_ANSWERED,
 			      memory_order_release);
-	zs_futex_wake(&detector->request);
+	zs_word_wake(&detector->request);
 }
 
 bool zs_stall_has_sent(const siginfo_t *info)
@@ -236,7 +236,7 @@ static void wait_for_change(struct zs_stall_detector *detector, uint32_t from,
 {
 	struct timespec wait = { .tv_nsec = wait_ns };
 
-	zs_futex_wait(&detector->request, from, &wait);
+	zs_word_wait(&detector->request, from, &wait);
 }
 
 /* False: there is none. acquire, both: pairs with the release in
