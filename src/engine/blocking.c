@@ -98,12 +98,6 @@ static int make_room(struct zs_blocking *blocking)
 	return 0;
 }
 
-static struct zs_watch *watch_of(struct zs_blocking *blocking, int fd)
-{
-	return &blocking->plain
-			.chunks[fd / ZS_WATCH_CHUNK][fd % ZS_WATCH_CHUNK];
-}
-
 /* One that is left out of the next poll has its number's complement. */
 static int fd_of(const struct pollfd *entry)
 {
@@ -116,7 +110,8 @@ static void stop_polling(struct zs_blocking *blocking, struct zs_watch *watch)
 
 	if (watch->slot != blocking->num_polled) {
 		blocking->polled[watch->slot] = *last;
-		watch_of(blocking, fd_of(last))->slot = watch->slot;
+		zs_plain_watch(&blocking->plain, fd_of(last))->slot =
+			watch->slot;
 	}
 	watch->slot = 0;
 	watch->armed = 0;
@@ -147,6 +142,14 @@ static int blocking_arm(struct zs_plain *plain, struct zs_watch *watch, int fd,
 	blocking->has_vain |= watch->is_vain;
 	watch->armed = events;
 	return 0;
+}
+
+static void blocking_forget(struct zs_plain *plain, struct zs_watch *watch,
+			    int fd)
+{
+	(void)plain;
+	(void)watch;
+	(void)fd;
 }
 
 static bool blocking_call(struct zs_plain *plain, struct zs_op *op,
@@ -185,6 +188,7 @@ static bool blocking_cancel_call(struct zs_plain *plain, struct zs_op *op)
 
 static const struct zs_plain_model model = {
 	.arm = blocking_arm,
+	.forget = blocking_forget,
 	.call = blocking_call,
 	.cancel_call = blocking_cancel_call,
 };
@@ -320,6 +324,7 @@ static int blocking_start(struct zs_engine *engine)
 	struct zs_blocking *blocking = blocking_of(engine);
 	int ret = zs_interrupt_init(&blocking->interrupt);
 
+	zs_plain_start(&blocking->plain);
 	if (ret < 0)
 		return zs_explain_as(ret, "no timer for the worker");
 	return 0;
@@ -400,6 +405,22 @@ static void take_wake(struct zs_blocking *blocking)
 	blocking->num_fired--;
 }
 
+static void fire(struct zs_blocking *blocking, int fd, uint16_t events,
+		 struct zs_queue *done)
+{
+	struct zs_watch *watch = zs_plain_watch(&blocking->plain, fd);
+	uint16_t left;
+	int ret;
+
+	watch->armed = 0;
+	zs_plain_fire(&blocking->plain, watch, events, done);
+	left = zs_plain_wanted(watch);
+	watch->is_vain = !(events & left);
+	ret = blocking_arm(&blocking->plain, watch, fd, left);
+	if (ret < 0)
+		zs_plain_fail_all(&blocking->plain, watch, ret);
+}
+
 /* From the end, because what is not watched any more is replaced by the last
  * one, which has been looked at by then. */
 static void take_events(struct zs_blocking *blocking, struct zs_queue *done)
@@ -414,8 +435,7 @@ static void take_events(struct zs_blocking *blocking, struct zs_queue *done)
 		if (!entry->revents)
 			continue;
 		blocking->num_fired--;
-		zs_plain_fire(&blocking->plain, entry->fd,
-			      (uint16_t)entry->revents, done);
+		fire(blocking, entry->fd, (uint16_t)entry->revents, done);
 	}
 	blocking->num_fired = 0;
 }
@@ -500,6 +520,7 @@ static const struct zs_engine_ops blocking_ops = {
 	.cancel = zs_plain_cancel,
 	.detach = blocking_detach,
 	.flush = zs_plain_flush,
+	.renew = zs_plain_renew,
 	.reap = blocking_reap,
 	.ready = blocking_ready,
 	.wake = blocking_wake,

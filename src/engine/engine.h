@@ -57,6 +57,9 @@ struct zs_engine_ops {
 	 * now; only cancel() can help. */
 	bool (*detach)(struct zs_engine *engine, struct zs_op *op,
 		       struct zs_detached *detached);
+	/* A task that has not used @fd before is about to: its number may be
+	 * another file's by now. NULL: an engine that does not mind. */
+	void (*renew)(struct zs_engine *engine, int fd);
 	/* Hands what was submitted to the kernel, without waiting. */
 	void (*flush)(struct zs_engine *engine);
 	/* Flushes; waits up to @wait_ns (0 or less: not at all, INT64_MAX:

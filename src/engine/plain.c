@@ -21,17 +21,6 @@ enum { AT_ONCE_MOST = 128 };
 
 /* --- descriptors --- */
 
-/* NULL if there is none yet. */
-static ZS_ALWAYS_INLINE struct zs_watch *find_watch(struct zs_plain *plain,
-						    int fd)
-{
-	uint32_t chunk = (uint32_t)fd / ZS_WATCH_CHUNK;
-
-	if (zs_unlikely(chunk >= ZS_WATCH_CHUNKS || !plain->chunks[chunk]))
-		return NULL;
-	return &plain->chunks[chunk][(uint32_t)fd % ZS_WATCH_CHUNK];
-}
-
 /* 0 or a negative errno. */
 static int make_watch(struct zs_plain *plain, int fd)
 {
@@ -45,15 +34,31 @@ static int make_watch(struct zs_plain *plain, int fd)
 	return plain->chunks[chunk] ? 0 : -ENOMEM;
 }
 
-/* Its number may be another file's soon. */
-static void forget_watch(struct zs_plain *plain, int fd)
+/* Its number may be another file's, or soon be. */
+static void forget_watch(struct zs_watch *watch)
 {
-	struct zs_watch *watch = find_watch(plain, fd);
+	watch->is_known = false;
+	watch->is_drained = false;
+	watch->trust = 0;
+}
+
+static void forget_closed(struct zs_plain *plain, int fd)
+{
+	struct zs_watch *watch = zs_plain_watch(plain, fd);
 
 	if (!watch)
 		return;
-	watch->is_known = false;
-	watch->is_drained = false;
+	plain->model->forget(plain, watch, fd);
+	forget_watch(watch);
+}
+
+void zs_plain_renew(struct zs_engine *engine, int fd)
+{
+	struct zs_watch *watch = zs_plain_watch(zs_plain_of(engine), fd);
+
+	/* Who waits for it has been here before, and the number is the same. */
+	if (watch && !watch->first)
+		forget_watch(watch);
 }
 
 static struct zs_op *next_of(const struct zs_op *op)
@@ -101,56 +106,75 @@ static uint16_t events_of(const struct zs_op *op)
 	return events ? events : (uint16_t)op->flags;
 }
 
-/* Whoever closes and opens descriptors by other ways than ours leaves us with
- * watches of files that are gone, and perhaps with ops that wait for them: so
- * no watch is relied on. */
-static bool park(struct zs_plain *plain, struct zs_op *op)
+uint16_t zs_plain_wanted(const struct zs_watch *watch)
 {
-	struct zs_watch *watch = find_watch(plain, op->fd);
-	uint16_t wanted = events_of(op);
-	int ret = watch ? 0 : make_watch(plain, op->fd);
+	const struct zs_op *op;
+	uint16_t wanted = 0;
 
-	if (ret == 0) {
-		watch = find_watch(plain, op->fd);
-		if (watch->first)
-			wanted |= watch->armed;
-		watch->is_vain = false;
-		ret = plain->model->arm(plain, watch, op->fd, wanted);
-	}
-	/* Always ready, and yet it could not be done: a file not in memory. */
-	if (ret == -EPERM)
-		return plain->model->call(plain, op, ZS_LANE_FILES);
-	if (ret < 0)
-		return end(op, op->result > 0 ? op->result : ret);
+	for (op = watch->first; op; op = next_of(op))
+		wanted |= events_of(op);
+	return wanted;
+}
+
+static bool park_on(struct zs_plain *plain, struct zs_watch *watch,
+		    struct zs_op *op)
+{
 	append_op(watch, op);
 	op->state = ZS_OP_PARKED;
 	plain->num_parked++;
 	return false;
 }
 
-/* For streams: of a datagram socket the hint costs a call now and then. */
-static void note_received(struct zs_plain *plain, const struct zs_op *op,
-			  int received)
+/* Whoever closes and opens descriptors by other ways than ours leaves us with
+ * watches of files that are gone, and perhaps with ops that wait for them: so
+ * it is armed though it may be already. */
+static ZS_NOINLINE bool arm_and_park(struct zs_plain *plain, struct zs_op *op)
 {
-	struct zs_watch *watch;
+	struct zs_watch *watch = zs_plain_watch(plain, op->fd);
+	int ret = watch ? 0 : make_watch(plain, op->fd);
 
+	if (ret == 0) {
+		watch = zs_plain_watch(plain, op->fd);
+		watch->is_vain = false;
+		ret = plain->model->arm(plain, watch, op->fd,
+					events_of(op) | zs_plain_wanted(watch));
+	}
+	/* Always ready, and yet it could not be done: a file not in memory. */
+	if (ret == -EPERM)
+		return plain->model->call(plain, op, ZS_LANE_FILES);
+	if (ret < 0)
+		return end(op, op->result > 0 ? op->result : ret);
+	return park_on(plain, watch, op);
+}
+
+/* @op would have to wait: an attempt has said so, or the last receive. */
+static ZS_ALWAYS_INLINE bool park(struct zs_plain *plain,
+				  struct zs_watch *watch, struct zs_op *op)
+{
+	if (zs_unlikely(!watch || watch->trust < ZS_WATCH_TRUSTED ||
+			(events_of(op) & ~watch->armed)))
+		return arm_and_park(plain, op);
+	watch->unchecked = ZS_WATCH_SINCE_LATELY;
+	plain->has_unchecked = true;
+	return park_on(plain, watch, op);
+}
+
+/* For streams: of a datagram socket the hint costs a call now and then. */
+static ZS_ALWAYS_INLINE void note_received(struct zs_watch *watch,
+					   const struct zs_op *op, int received)
+{
 	if (op->code != ZS_OP_RECV || (uint32_t)received >= op->length ||
-	    received <= 0)
+	    received <= 0 || !watch)
 		return;
-	watch = find_watch(plain, op->fd);
-	if (watch)
-		watch->is_drained = true;
+	watch->is_drained = watch->trust != ZS_WATCH_TRUSTED;
 }
 
 /* It is not worth a system call to be told that there is nothing yet. */
-static bool is_vain(struct zs_plain *plain, const struct zs_op *op)
+static ZS_ALWAYS_INLINE bool is_vain(struct zs_watch *watch,
+				     const struct zs_op *op)
 {
-	struct zs_watch *watch;
-
-	if (op->code != ZS_OP_RECV || op->flags != 0)
-		return false;
-	watch = find_watch(plain, op->fd);
-	if (!watch || !watch->is_drained)
+	if (!watch || !watch->is_drained || op->code != ZS_OP_RECV ||
+	    op->flags != 0)
 		return false;
 	watch->is_drained = false;
 	return true;
@@ -158,16 +182,21 @@ static bool is_vain(struct zs_plain *plain, const struct zs_op *op)
 
 static bool attempt(struct zs_plain *plain, struct zs_op *op)
 {
-	int ret = is_vain(plain, op) ? ZS_OP_NOT_YET :
-				       zs_op_types[op->code].attempt(op);
+	struct zs_watch *watch = zs_plain_watch(plain, op->fd);
+	int ret;
 
+	if (is_vain(watch, op))
+		return park(plain, watch, op);
+	ret = zs_op_types[op->code].attempt(op);
 	if (zs_likely(ret >= -ZS_ERRNO_MAX)) {
-		note_received(plain, op, ret);
+		note_received(watch, op, ret);
 		return end(op, ret);
 	}
 	if (ret == ZS_OP_NEEDS_THREAD)
 		return plain->model->call(plain, op, ZS_LANE_WAITING);
-	return park(plain, op);
+	if (ret == ZS_OP_NOT_YET)
+		return park(plain, watch, op);
+	return arm_and_park(plain, op);
 }
 
 static bool carry_out(struct zs_plain *plain, struct zs_op *op)
@@ -182,7 +211,7 @@ static bool carry_out(struct zs_plain *plain, struct zs_op *op)
 	case ZS_WAY_WAITING:
 	case ZS_WAY_OFFLOADED:
 		if (op->code == ZS_OP_CLOSE)
-			forget_watch(plain, op->fd);
+			forget_closed(plain, op->fd);
 		if (!zs_op_is_for_pool(op))
 			return end(op, type->call(op));
 		return plain->model->call(plain, op, zs_op_lane(op));
@@ -196,13 +225,13 @@ static bool carry_out(struct zs_plain *plain, struct zs_op *op)
 bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op)
 {
 	struct zs_plain *plain = zs_plain_of(engine);
-	int saved_errno = errno;
+	int saved_errno = *plain->errno_place;
 	bool is_done;
 
 	ZS_COUNT(engine->counters.submitted, 1);
 	op->result = 0;
 	is_done = carry_out(plain, op);
-	errno = saved_errno;
+	*plain->errno_place = saved_errno;
 	if (!is_done)
 		return false;
 	if (zs_likely(++plain->num_at_once < AT_ONCE_MOST)) {
@@ -221,7 +250,7 @@ void zs_plain_finish(struct zs_plain *plain, struct zs_op *op, int result)
 
 static void unpark(struct zs_plain *plain, struct zs_op *op)
 {
-	struct zs_watch *watch = find_watch(plain, op->fd);
+	struct zs_watch *watch = zs_plain_watch(plain, op->fd);
 	struct zs_op *before = NULL, *other;
 
 	for (other = watch->first; other != op; other = next_of(other))
@@ -252,9 +281,9 @@ void zs_plain_flush(struct zs_engine *engine)
 }
 
 /* False: it goes on waiting. */
-static bool attempt_parked(struct zs_plain *plain, struct zs_op *op,
-			   struct zs_queue *done, struct zs_watch *watch,
-			   struct zs_op *before)
+static ZS_ALWAYS_INLINE bool
+attempt_parked(struct zs_plain *plain, struct zs_op *op, struct zs_queue *done,
+	       struct zs_watch *watch, struct zs_op *before)
 {
 	int ret = zs_op_types[op->code].attempt(op);
 	bool is_done = true;
@@ -264,7 +293,7 @@ static bool attempt_parked(struct zs_plain *plain, struct zs_op *op,
 	take_out(watch, before, op);
 	plain->num_parked--;
 	if (zs_likely(ret >= -ZS_ERRNO_MAX)) {
-		note_received(plain, op, ret);
+		note_received(watch, op, ret);
 		end(op, ret);
 	} else {
 		is_done = plain->model->call(plain, op, ZS_LANE_WAITING);
@@ -276,7 +305,8 @@ static bool attempt_parked(struct zs_plain *plain, struct zs_op *op,
 	return true;
 }
 
-static void fail_all(struct zs_plain *plain, struct zs_watch *watch, int error)
+void zs_plain_fail_all(struct zs_plain *plain, struct zs_watch *watch,
+		       int error)
 {
 	struct zs_op *op;
 
@@ -288,30 +318,22 @@ static void fail_all(struct zs_plain *plain, struct zs_watch *watch, int error)
 	}
 }
 
-void zs_plain_fire(struct zs_plain *plain, int fd, uint16_t events,
-		   struct zs_queue *done)
+bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
+		   uint16_t events, struct zs_queue *done)
 {
-	struct zs_watch *watch = find_watch(plain, fd);
 	struct zs_op *op = watch->first, *before = NULL, *next;
-	uint16_t wanted, left = 0;
-	int ret;
+	bool is_of_use = false;
 
-	watch->armed = 0;
+	watch->is_drained = false;
 	for (; op; op = next) {
 		next = next_of(op);
-		wanted = events_of(op);
-		if ((events & (wanted | POLLERR | POLLHUP | POLLNVAL)) &&
+		if ((events & (events_of(op) | POLLERR | POLLHUP | POLLNVAL)) &&
 		    attempt_parked(plain, op, done, watch, before))
-			continue;
-		left |= wanted;
-		before = op;
+			is_of_use = true;
+		else
+			before = op;
 	}
-	if (left == 0 && watch->slot == 0)
-		return;
-	watch->is_vain = !(events & left);
-	ret = plain->model->arm(plain, watch, fd, left);
-	if (ret < 0)
-		fail_all(plain, watch, ret);
+	return is_of_use;
 }
 
 void zs_plain_take_done(struct zs_plain *plain, struct zs_queue *done)
@@ -330,6 +352,11 @@ void zs_plain_init(struct zs_plain *plain, const struct zs_engine_ops *ops,
 	plain->engine.ops = ops;
 	plain->model = model;
 	zs_queue_init(&plain->done);
+}
+
+void zs_plain_start(struct zs_plain *plain)
+{
+	plain->errno_place = &errno;
 }
 
 void zs_plain_fini(struct zs_plain *plain)

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/compiler.h"
 #include "base/queue.h"
 #include "engine/engine.h"
 #include "engine/offload.h"
@@ -19,16 +20,35 @@
 struct zs_watch {
 	struct zs_op *first; /* parked, by their links; oldest first */
 	uint16_t armed;	     /* the events that are being watched for */
-	bool is_known;	     /* epoll: it has been added, it seems */
 	/* The last receive left nothing, it seems: the next one need not try.
 	 */
 	bool is_drained;
-	/* What has happened was an error that is no operation's, and stays: of
-	 * a socket with something in its error queue, say. To be told of it at
-	 * once again would be to spin. */
+	/* epoll: ZS_WATCH_TRUSTED and more is, else how far it has come. */
+	uint8_t trust;
+	uint8_t unchecked; /* epoll: since when an op waits on trust */
+	uint8_t vain;	   /* epoll: events in a row that nobody waited for */
+	bool is_known;	   /* epoll: it has been added, it seems */
+	/* blocking: what has happened was an error that is no operation's, and
+	 * stays: of a socket with something in its error queue, say. To be told
+	 * of it at once again would be to spin. */
 	bool is_vain;
-	bool is_by_edge; /* epoll: so it is watched as long as that lasts */
-	uint32_t slot;	 /* blocking: its place among those polled, from 1 */
+	uint32_t slot; /* blocking: its place among those polled, from 1 */
+};
+
+/* zs_watch.trust: what is armed stays so, and an op that has been attempted in
+ * vain can rely on it. */
+enum {
+	ZS_WATCH_TRUSTED = 4,
+	/* And here a short receive leaves nothing, unlike where messages have
+	 * ends. */
+	ZS_WATCH_TRUSTED_STREAM,
+};
+
+/* zs_watch.unchecked */
+enum {
+	ZS_WATCH_CHECKED,
+	ZS_WATCH_SINCE_LATELY, /* since the last check, or after it */
+	ZS_WATCH_SINCE_LONG,   /* since the one before */
 };
 
 enum {
@@ -45,16 +65,21 @@ struct zs_plain {
 	/* Ops that were done at once since the last reap: after many of them
 	 * others have their turn. */
 	uint32_t num_at_once;
+	/* Some watch has an op that waits on trust. */
+	bool has_unchecked;
+	int *errno_place; /* the worker's */
 	struct zs_watch *chunks[ZS_WATCH_CHUNKS];
 };
 
 /* What the two do differently. */
 struct zs_plain_model {
-	/* Watches for @events of @fd until one of them or an error has
-	 * happened once; 0: for nothing any more. 0, -EPERM for what is always
-	 * ready, or another errno. */
+	/* Watches for @events of @fd, which may have happened before; 0: for
+	 * nothing any more. 0, -EPERM for what is always ready, or another
+	 * errno. */
 	int (*arm)(struct zs_plain *plain, struct zs_watch *watch, int fd,
 		   uint16_t events);
+	/* @fd, which nobody waits for, is about to be closed. */
+	void (*forget)(struct zs_plain *plain, struct zs_watch *watch, int fd);
 	/* @op can only be carried out by a call that waits. True: it has a
 	 * result; false: it comes to a reap later. */
 	bool (*call)(struct zs_plain *plain, struct zs_op *op,
@@ -73,15 +98,35 @@ static inline struct zs_plain *zs_plain_of(struct zs_engine *engine)
 	return zs_container_of(engine, struct zs_plain, engine);
 }
 
+/* NULL if there is none yet. */
+static ZS_ALWAYS_INLINE struct zs_watch *zs_plain_watch(struct zs_plain *plain,
+							int fd)
+{
+	uint32_t chunk = (uint32_t)fd / ZS_WATCH_CHUNK;
+
+	if (zs_unlikely(chunk >= ZS_WATCH_CHUNKS || !plain->chunks[chunk]))
+		return NULL;
+	return &plain->chunks[chunk][(uint32_t)fd % ZS_WATCH_CHUNK];
+}
+
+/* The worker's thread, before the first submission. */
+void zs_plain_start(struct zs_plain *plain);
+
 /* As zs_engine_ops has them. */
 bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_flush(struct zs_engine *engine);
+void zs_plain_renew(struct zs_engine *engine, int fd);
 
-/* @events have happened to @fd, which is not watched any more: ops that are
- * done by that are appended to @done. */
-void zs_plain_fire(struct zs_plain *plain, int fd, uint16_t events,
-		   struct zs_queue *done);
+/* @events have happened to the descriptor of @watch: ops that are done by that
+ * are appended to @done. False: none is. */
+bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
+		   uint16_t events, struct zs_queue *done);
+/* What its ops wait for. */
+uint16_t zs_plain_wanted(const struct zs_watch *watch);
+/* Its ops end with @error. */
+void zs_plain_fail_all(struct zs_plain *plain, struct zs_watch *watch,
+		       int error);
 /* At the begin of a reap, which must not wait if it has appended any. */
 void zs_plain_take_done(struct zs_plain *plain, struct zs_queue *done);
 /* Its result is known, and the next reap is to find it. */

@@ -210,6 +210,15 @@ static void take_waiters(struct zs_fds *fds, int fd,
 
 /* --- claiming --- */
 
+/* What the engine knows of the number may be of an earlier file. */
+static void renew(const struct zs_task *task, int fd)
+{
+	struct zs_engine *engine = task->worker->engine;
+
+	if (engine->ops->renew)
+		engine->ops->renew(engine, fd);
+}
+
 /* @task takes @place, unless that is another's, who is returned then. */
 static struct zs_task *claim_place(_Atomic(struct zs_task *) *place,
 				   struct zs_task *task, int fd)
@@ -225,10 +234,12 @@ static struct zs_task *claim_place(_Atomic(struct zs_task *) *place,
 		    (user && !is_over(user, task->worker, fd)))
 			return user;
 		/* release: the claimer's state; acquire as above. */
-		if (atomic_compare_exchange_weak_explicit(place, &user, task,
-							  memory_order_acq_rel,
-							  memory_order_acquire))
+		if (atomic_compare_exchange_weak_explicit(
+			    place, &user, task, memory_order_acq_rel,
+			    memory_order_acquire)) {
+			renew(task, fd);
 			return NULL;
+		}
 	}
 }
 

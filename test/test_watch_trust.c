@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Waits for descriptors that have been waited for often, so that an engine may
+ * rely on what it has told the kernel of them. What that must not lead to:
+ * waits that last although there is something, or until somebody happens to
+ * look.
+ */
+#include <check.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "descriptors.h"
+#include "runtime.h"
+
+enum {
+	TRAINING = 12, /* waits: more than it takes */
+	ROUNDS = 20,
+	/* Less than any engine takes to look by itself. */
+	SOON_NS = 40 * ZS_MILLISECOND,
+};
+
+/* Each test is a process of its own. */
+static int fds[2]; /* the first one is received from */
+static int num_received;
+
+static void make_pair(int type)
+{
+	if (type == 0)
+		make_tcp_pair(fds);
+	else
+		make_unix_pair(type, fds);
+}
+
+static int receive(void)
+{
+	char bytes[64];
+
+	return (int)zs_recv(fds[0], bytes, sizeof(bytes), 0);
+}
+
+/* Each when the one before it has been received, and its receiver waits. */
+static int send_training(void *arg)
+{
+	int i;
+
+	(void)arg;
+	for (i = 0; i < TRAINING; i++) {
+		while (num_received < i)
+			zs_yield();
+		ck_assert_int_eq(send(fds[1], "x", 1, 0), 1);
+	}
+	return 0;
+}
+
+static void train(void)
+{
+	struct zs_nursery nursery;
+
+	num_received = 0;
+	ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+	zs_nursery_spawn(nursery, send_training, NULL);
+	while (num_received < TRAINING) {
+		ck_assert_int_eq(receive(), 1);
+		num_received++;
+	}
+	ck_assert_int_eq(zs_nursery_wait(nursery), 0);
+}
+
+static void close_pair(void)
+{
+	ck_assert_int_eq(zs_close(fds[0]), 0);
+	ck_assert_int_eq(zs_close(fds[1]), 0);
+}
+
+/* --- the number of another file --- */
+
+static int send_to_waiter(void *arg)
+{
+	int *fd = arg, i;
+
+	for (i = 0; i < 3; i++)
+		zs_yield();
+	ck_assert_int_eq(send(*fd, "y", 1, 0), 1);
+	return 0;
+}
+
+/* Behind our back, but by the task that goes on using the number. */
+static void replace(void)
+{
+	int other[2];
+
+	make_unix_pair(SOCK_STREAM, other);
+	ck_assert_int_eq(dup2(other[0], fds[0]), fds[0]);
+	close(other[0]);
+	close(fds[1]);
+	fds[1] = other[1];
+}
+
+static int replace_and_receive(void *arg)
+{
+	struct zs_nursery nursery;
+	int i;
+
+	make_pair(*(int *)arg);
+	for (i = 0; i < 3; i++) {
+		train();
+		replace();
+		ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+		zs_nursery_spawn(nursery, send_to_waiter, &fds[1]);
+		ck_assert_int_eq(receive(), 1);
+		ck_assert_int_eq(zs_nursery_wait(nursery), 0);
+	}
+	close_pair();
+	return 0;
+}
+
+START_TEST(trusted_number_that_is_another_files_now_is_watched)
+{
+	int type = _i;
+
+	ck_assert_int_eq(run_task(replace_and_receive, &type), 0);
+}
+END_TEST
+
+static int close_and_receive(void *arg)
+{
+	make_pair(*(int *)arg);
+	train();
+	close(fds[0]);
+	ck_assert_int_eq(receive(), -EBADF);
+	return 0;
+}
+
+START_TEST(trusted_number_that_is_no_files_now_is_refused)
+{
+	int type = _i;
+
+	ck_assert_int_eq(run_task(close_and_receive, &type), 0);
+}
+END_TEST
+
+/* The same number is the next connection's, as a server sees it. */
+static int receive_by_turns(void *arg)
+{
+	int *type = arg, first, i;
+
+	for (i = 0; i < ROUNDS; i++) {
+		make_pair(*type);
+		if (i == 0)
+			first = fds[0];
+		ck_assert_int_eq(fds[0], first);
+		train();
+		close_pair();
+	}
+	return 0;
+}
+
+START_TEST(number_that_was_closed_is_watched_for_its_next_file)
+{
+	int type = _i;
+
+	ck_assert_int_eq(run_task(receive_by_turns, &type), 0);
+}
+END_TEST
+
+/* --- receives that get less than they asked for, and leave something --- */
+
+static void send_end(void)
+{
+	ck_assert_int_eq(send(fds[1], "y", 1, 0), 1);
+	ck_assert_int_eq(shutdown(fds[1], SHUT_WR), 0);
+}
+
+/* A receive stops at the urgent byte, and the next one leaves it out. */
+static void send_urgent(void)
+{
+	ck_assert_int_eq(send(fds[1], "a", 1, 0), 1);
+	ck_assert_int_eq(send(fds[1], "b", 1, MSG_OOB), 1);
+	ck_assert_int_eq(send(fds[1], "c", 1, 0), 1);
+}
+
+static void send_two(void)
+{
+	ck_assert_int_eq(send(fds[1], "a", 1, 0), 1);
+	ck_assert_int_eq(send(fds[1], "b", 1, 0), 1);
+}
+
+static const struct leftover {
+	int type;
+	void (*send)(void);
+	int last; /* received */
+} leftovers[] = {
+	{ 0, send_end, 0 },	     { SOCK_STREAM, send_end, 0 },
+	{ 0, send_urgent, 1 },	     { SOCK_SEQPACKET, send_two, 1 },
+	{ SOCK_DGRAM, send_two, 1 },
+};
+
+static int send_leftover(void *arg)
+{
+	const struct leftover *leftover = arg;
+	int i;
+
+	for (i = 0; i < 3; i++)
+		zs_yield();
+	leftover->send();
+	return 0;
+}
+
+/* How long the second receive takes. */
+static int64_t receive_twice(const struct leftover *leftover)
+{
+	struct zs_nursery nursery;
+	int64_t start_ns;
+
+	make_pair(leftover->type);
+	train();
+	ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+	zs_nursery_spawn(nursery, send_leftover, (void *)(uintptr_t)leftover);
+	ck_assert_int_eq(receive(), 1);
+	start_ns = zs_now();
+	ck_assert_int_eq(receive(), leftover->last);
+	start_ns = zs_now() - start_ns;
+	ck_assert_int_eq(zs_nursery_wait(nursery), 0);
+	close_pair();
+	return start_ns;
+}
+
+/* On a machine that is busy with other things any of them may take long. */
+static int receive_leftovers(void *arg)
+{
+	int64_t least_ns = INT64_MAX, time_ns;
+	int i;
+
+	for (i = 0; i < ROUNDS && least_ns >= SOON_NS; i++) {
+		time_ns = receive_twice(arg);
+		least_ns = time_ns < least_ns ? time_ns : least_ns;
+	}
+	ck_assert_int_lt(least_ns, SOON_NS);
+	return 0;
+}
+
+START_TEST(what_a_short_receive_leaves_is_received_at_once)
+{
+	struct leftover leftover = leftovers[_i];
+
+	ck_assert_int_eq(run_task(receive_leftovers, &leftover), 0);
+}
+END_TEST
+
+/* --- events that nobody waits for --- */
+
+static int ignore_and_receive(void *arg)
+{
+	char bytes[64];
+	int i;
+
+	make_pair(*(int *)arg);
+	train();
+	for (i = 0; i < TRAINING; i++) {
+		ck_assert_int_eq(send(fds[1], "x", 1, 0), 1);
+		ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+	}
+	for (i = 0; i < TRAINING; i++)
+		ck_assert_int_eq(zs_recv(fds[0], bytes, 1, 0), 1);
+	train();
+	close_pair();
+	return 0;
+}
+
+START_TEST(ignored_events_are_not_missed)
+{
+	int type = _i;
+
+	ck_assert_int_eq(run_task(ignore_and_receive, &type), 0);
+}
+END_TEST
+
+static Suite *watch_trust_suite(void)
+{
+	Suite *suite = suite_create("watch_trust");
+	TCase *tests = tcase_create("watch_trust");
+	int types = SOCK_STREAM + 1;
+
+	tcase_set_timeout(tests, 30);
+	tcase_add_loop_test(tests,
+			    trusted_number_that_is_another_files_now_is_watched,
+			    0, types);
+	tcase_add_loop_test(tests,
+			    trusted_number_that_is_no_files_now_is_refused, 0,
+			    types);
+	tcase_add_loop_test(tests,
+			    number_that_was_closed_is_watched_for_its_next_file,
+			    0, types);
+	tcase_add_loop_test(tests,
+			    what_a_short_receive_leaves_is_received_at_once, 0,
+			    sizeof(leftovers) / sizeof(leftovers[0]));
+	tcase_add_loop_test(tests, ignored_events_are_not_missed, 0, types);
+	suite_add_tcase(suite, tests);
+	return suite;
+}
+
+int main(void)
+{
+	return run_suite(watch_trust_suite());
+}
