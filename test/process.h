@@ -15,7 +15,7 @@
 static inline void disable(const char *feature)
 {
 	const char *before = getenv("ZSYNC_DISABLE");
-	char list[1024];
+	char list[4096];
 
 	snprintf(list, sizeof(list), "%s%s%s", before ? before : "",
 		 before && *before ? "," : "", feature);

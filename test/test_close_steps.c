@@ -14,6 +14,8 @@
 #include <sys/un.h>
 
 #include "descriptors.h"
+#include "engine/abi.h"
+#include "engine/probe.h"
 #include "libc.h"
 #include "workers.h"
 
@@ -287,6 +289,15 @@ static int stat_it(void *arg)
 	return 0;
 }
 
+/* What a pool does instead, it does at another time. */
+static bool ring_has(int operation)
+{
+	struct zs_kernel kernel;
+
+	ck_assert_int_eq(zs_kernel_probe(&kernel), 0);
+	return test_has_ring() && kernel.ops[operation];
+}
+
 static int close_before_the_path_is_walked(void *arg)
 {
 	struct zs_nursery nursery;
@@ -302,10 +313,9 @@ static int close_before_the_path_is_walked(void *arg)
 	while (in_flight() < NUM_OPENS + 1 && nr_ended == 0)
 		zs_yield();
 	assert_ok(zs_close(ends[0]));
+	/* It gets the number, unless an open that waits in a kernel thread has
+	 * just taken it: that is done before the path is walked. */
 	other = open_directory("second");
-	/* An open by a plain call has a number before it has its file. */
-	if (test_has_ring())
-		ck_assert_int_eq(other, ends[0]);
 	writer = open(path_in("fifo"), O_RDWR);
 	ck_assert_int_ge(writer, 0);
 	assert_ok(zs_nursery_wait(nursery));
@@ -328,7 +338,7 @@ START_TEST(path_is_looked_up_in_no_other_directory)
 				       &call),
 			 0);
 	ck_assert_int_eq(nr_ended, 1);
-	if (test_has_ring())
+	if (ring_has(ZS_URING_OP_OPENAT) && ring_has(ZS_URING_OP_STATX))
 		ck_assert_int_eq(result, -ECANCELED);
 	else
 		ck_assert(result == -ECANCELED || result == -ENOENT);

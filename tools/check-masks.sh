@@ -30,11 +30,13 @@ uses_engine()
 	case $1 in
 	*_shim) return 1 ;;
 	test_op | test_ring | test_uring | test_uring_faults) return 0 ;;
-	test_file* | test_net* | test_udp* | test_close* | test_errors) return 0 ;;
-	test_cancel_io | test_timer | test_held | test_locked) return 0 ;;
-	test_child* | test_process* | test_poll* | test_dir*) return 0 ;;
-	test_path* | test_vector* | test_folder* | test_signal_*) return 0 ;;
-	test_pipe* | test_futex* | test_xattr* | test_resolve*) return 0 ;;
+	test_cancel_io | test_close* | test_errors | test_timer) return 0 ;;
+	test_dir | test_fifo | test_file* | test_path | test_space) return 0 ;;
+	test_splice | test_vector | test_xattr | test_held) return 0 ;;
+	test_connect_any | test_datagram | test_inet | test_net*) return 0 ;;
+	test_resolve | test_unix* | test_watch | test_embed) return 0 ;;
+	test_futex | test_process | test_signal | test_spawn*) return 0 ;;
+	test_locked | test_fork) return 0 ;;
 	esac
 	return 1
 }

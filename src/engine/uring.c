@@ -181,11 +181,11 @@ static ZS_COLD void queue_refused(struct zs_uring *uring)
 	} while (has_refused(uring) && hand_over(uring));
 }
 
+/* One that is counted as submitted. */
 static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 {
 	op->result = result;
 	op->state = ZS_OP_DONE;
-	ZS_COUNT(uring->engine.counters.submitted, 1);
 	zs_queue_append(&uring->done, &op->link);
 }
 
@@ -194,11 +194,10 @@ static void submit_elsewhere(struct zs_uring *uring, struct zs_op *op)
 {
 	int saved_errno = errno;
 
+	ZS_COUNT(uring->engine.counters.submitted, 1);
 	if (!zs_op_is_for_pool(op) ||
 	    !zs_offload_submit(&uring->returns, op, zs_op_lane(op)))
 		finish_early(uring, op, zs_op_call_plainly(op));
-	else
-		ZS_COUNT(uring->engine.counters.submitted, 1);
 	errno = saved_errno;
 }
 
@@ -245,6 +244,7 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 	if (op->state == ZS_OP_DEFERRED) {
 		found = zs_queue_remove(&uring->deferred, &op->link);
 		ZS_ASSERT(found);
+		ZS_COUNT(engine->counters.submitted, 1);
 		finish_early(uring, op, -ECANCELED);
 		return;
 	}
