@@ -94,6 +94,9 @@ struct zs_engine {
 	const struct zs_engine_ops *ops;
 	struct zs_engine_counters counters;
 	uint32_t queue_depth; /* as granted */
+	/* The last reap has left something for the next one, after the tasks
+	 * that it has made ready. */
+	bool has_more;
 };
 
 /*

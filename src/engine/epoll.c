@@ -47,6 +47,8 @@ enum {
 	CHECK_MS = 50,
 	CHECK_NS = CHECK_MS * 1000000,
 	VAIN_MOST = 4, /* events in a row */
+	/* Then their tasks run, while what they need is in the caches. */
+	EVENTS_AT_ONCE = 32,
 	/* What is watched for beside what is wanted. Of these, data that comes
 	 * with them is no sign that a receive has taken all there is. */
 	ODD_EVENTS = EPOLLRDHUP | EPOLLPRI,
@@ -67,8 +69,9 @@ struct zs_epoll {
 	 */
 	bool is_wary;
 	int64_t checked_ns; /* when waits on trust were checked last */
-	/* Had from the kernel, and not yet dealt with. */
+	/* Had from the kernel, and not yet dealt with: from next_event on. */
 	uint32_t num_events;
+	uint32_t next_event;
 	uint32_t most_events;
 	struct epoll_event events[];
 };
@@ -304,6 +307,7 @@ static void wait_for_events(struct zs_epoll *epoll, int64_t wait_ns)
 			 "a worker's epoll instance is gone: was it closed by "
 			 "its number?");
 	epoll->num_events = ret > 0 ? (uint32_t)ret : 0;
+	epoll->next_event = 0;
 }
 
 /* Events that nobody waits for: no more of these. Of a file that has not this
@@ -337,12 +341,16 @@ static void fire(struct zs_epoll *epoll, int fd, uint32_t events,
 
 static void take_events(struct zs_epoll *epoll, struct zs_queue *done)
 {
-	uint32_t i, count = epoll->num_events;
+	const struct epoll_event *event = &epoll->events[epoll->next_event];
+	const struct epoll_event *end;
+	uint32_t count = epoll->num_events;
 
-	epoll->num_events = 0;
-	for (i = 0; i < count; i++) {
-		const struct epoll_event *event = &epoll->events[i];
-
+	if (count > EVENTS_AT_ONCE)
+		count = EVENTS_AT_ONCE;
+	epoll->next_event += count;
+	epoll->num_events -= count;
+	epoll->plain.engine.has_more = epoll->num_events > 0;
+	for (end = event + count; event < end; event++) {
 		if (zs_likely(event->data.fd >= 0))
 			fire(epoll, event->data.fd, event->events, done);
 		else if (event->data.fd == EVENT_TIMER)

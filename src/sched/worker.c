@@ -131,8 +131,8 @@ static bool has_mail(struct zs_worker *worker)
 
 static bool has_work(struct zs_worker *worker)
 {
-	return zs_worker_has_ready(worker) || must_quit(worker) ||
-	       has_mail(worker) ||
+	return zs_worker_has_ready(worker) || worker->engine->has_more ||
+	       must_quit(worker) || has_mail(worker) ||
 	       (!worker->is_starved && (worker->arrivals.first ||
 					zs_deque_size(&worker->unstarted) > 0));
 }
