@@ -67,7 +67,8 @@ pack()
 {
 	local root=$work/$1 cc=CC_$1 strip program
 	[ ! -e "$root.cpio" ] || return 0
-	mkdir -p "$root"/{t,dev,proc,sys,tmp,run,work}
+	mkdir -p "$root"/{t,dev,etc,proc,sys,tmp,run,work}
+	echo "127.0.0.1 localhost" >"$root/etc/hosts"
 	${!cc} -std=gnu11 -D_GNU_SOURCE -O1 -static -s -o "$root/init" \
 		tools/kmatrix_init.c || die "No init can be built for $1."
 	strip=$(${!cc} -print-prog-name=strip)
