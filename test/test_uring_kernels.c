@@ -147,7 +147,7 @@ START_TEST(ops_that_the_kernel_lacks_become_calls)
 		       1);
 	if (!open_engine(__func__, 4))
 		return;
-	ck_assert_int_eq(!kernel.ops[ZS_URING_OP_OPENAT], _i);
+	ck_assert(!_i || !kernel.ops[ZS_URING_OP_OPENAT]);
 	use_a_file();
 	use_a_socket();
 	close_engine();
