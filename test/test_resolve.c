@@ -328,6 +328,8 @@ static int get_answers(void *arg)
 	assert_answer(-ENOENT, -ENOENT, "\"name\"");
 	assert_answer(-EAGAIN, -EAGAIN, "resolv.conf");
 	assert_answer(-EIO, -EIO, "\"name\"");
+	/* Not asked again. */
+	assert_answer(-EINTR, -EINTR, "\"name\"");
 	assert_answer(ZS_ADDRESSES_MAX + 5, NR_ADDRESSES, "");
 	return 0;
 }

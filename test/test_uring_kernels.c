@@ -205,7 +205,7 @@ START_TEST(files_work_where_no_thread_can_be_started)
 	snprintf(path, sizeof(path), "/tmp/zsync-fifo-%d", (int)getpid());
 	unlink(path);
 	ck_assert_int_eq(mkfifo(path, 0600), 0);
-	ck_assert_int_eq(run(&op), -EAGAIN);
+	ck_assert_int_eq(run(&op), ZS_OP_NO_THREAD);
 	unlink(path);
 	close_engine();
 	unlimit(RLIMIT_NPROC);

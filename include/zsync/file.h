@@ -5,6 +5,10 @@
  * negated). Lengths above INT_MAX and NULL buffers of a length above 0 are
  * -EINVAL. Cancelling a read or write of a regular file is best effort: the
  * call returns when the kernel has let go of the buffer.
+ *
+ * -EAGAIN, with a text that says so, is also that a call may have to wait for
+ * ever (the opening of a FIFO, a splice) and can only do so on a thread, but
+ * none can be made, or 4,096 do so in the model thread_pool.
  */
 #ifndef ZSYNC_FILE_H
 #define ZSYNC_FILE_H

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -31,10 +32,20 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static unsigned int num_takers;
 static struct sigaction earlier;
 
+static _Thread_local _Atomic uint32_t num_interrupts;
+
 /* That it was called is all that is wanted of it. */
 static void on_interrupt(int signal)
 {
 	(void)signal;
+	/* relaxed: the thread's own, as is its handler. */
+	atomic_store_explicit(&num_interrupts, zs_interrupt_count() + 1,
+			      memory_order_relaxed);
+}
+
+uint32_t zs_interrupt_count(void)
+{
+	return atomic_load_explicit(&num_interrupts, memory_order_relaxed);
 }
 
 int zs_interrupt_take(void)

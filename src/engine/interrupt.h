@@ -31,7 +31,10 @@ void zs_interrupt_fini(struct zs_interrupt *interrupt);
 /* Any thread. From @after_ns on, every millisecond; overrides an earlier one.
  */
 void zs_interrupt_arm(struct zs_interrupt *interrupt, int64_t after_ns);
-/* Any thread. A last one may still arrive. */
+/* Any thread. A last one may still arrive, but none when it is the thread's own
+ * and this has returned. */
 void zs_interrupt_disarm(struct zs_interrupt *interrupt);
+/* How often the calling thread has been interrupted, by anybody. */
+uint32_t zs_interrupt_count(void);
 
 #endif

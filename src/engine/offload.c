@@ -27,14 +27,13 @@ enum {
 	/* How long an end waits for threads that the kernel holds. */
 	END_SECONDS = 1,
 	NAMES_MOST = 4,
-	WAITING_MOST = 4096,
 	THREAD_STACK_SIZE = 256 << 10, /* the resolver wants most */
 };
 
 struct lane {
 	struct zs_job_queue jobs;
 	uint32_t num_threads;
-	uint32_t num_idle;
+	uint32_t num_idle; /* of these: have no job, or have yet to begin */
 	uint32_t most;
 	uint64_t num_done;
 	pthread_cond_t has_job;
@@ -103,17 +102,22 @@ static void return_job(struct zs_offload *offload, struct lane *lane,
 
 /* --- threads --- */
 
-/* Interrupts that come when nobody has asked, since the last one's job, say,
- * are no concern of this one. */
+/* What interrupts a system call when nobody has asked, somebody's kill(2) say,
+ * is no concern of its task. Else -EINTR is the call's own answer, a file
+ * server's perhaps; and a function knows itself what it is to do. */
 static int call_again_if_interrupted(struct zs_job *job)
 {
 	const struct zs_op_type *type = &zs_op_types[job->copy.code];
+	uint32_t count;
 	int ret;
 
 	do {
+		count = zs_interrupt_count();
 		ret = type->call(&job->copy);
-	} while (ret == -EINTR && !atomic_load_explicit(&job->is_cancelled,
-							memory_order_relaxed));
+	} while (ret == -EINTR && zs_interrupt_count() != count &&
+		 job->copy.code != ZS_OP_CALL &&
+		 !atomic_load_explicit(&job->is_cancelled,
+				       memory_order_relaxed));
 	return zs_op_sum_up(&job->copy, ret);
 }
 
@@ -135,22 +139,20 @@ static bool run_job(struct zs_job *job, bool may_wait)
 	return true;
 }
 
-static void add_thread_if_wanted(struct zs_offload *offload, struct lane *lane);
+static bool queue_job(struct zs_offload *offload, struct lane *lane,
+		      struct zs_job *job);
 
 /* Under the lock. False: it has a result instead. */
 static bool move_to_waiting(struct zs_offload *offload, struct zs_job *job)
 {
 	struct lane *waiting = &offload->lanes[ZS_LANE_WAITING];
 
-	job->copy.result = -ECANCELED;
 	if (atomic_load_explicit(&job->is_cancelled, memory_order_relaxed))
-		return false;
-	zs_job_queue_append(&waiting->jobs, job);
-	add_thread_if_wanted(offload, waiting);
-	if (waiting->num_threads > 0)
+		job->copy.result = -ECANCELED;
+	else if (queue_job(offload, waiting, job))
 		return true;
-	zs_job_queue_remove(&waiting->jobs, job);
-	job->copy.result = -EAGAIN;
+	else
+		job->copy.result = ZS_OP_NO_THREAD;
 	return false;
 }
 
@@ -163,11 +165,13 @@ static void run_next(struct zs_job_thread *thread)
 	struct zs_job *job = zs_job_queue_pop(&lane->jobs);
 	bool has_run;
 
+	lane->num_idle--;
 	job->thread = thread;
 	thread->job = job;
 	pthread_mutex_unlock(&offload->lock);
 	has_run = run_job(job, lane == waiting);
 	pthread_mutex_lock(&offload->lock);
+	lane->num_idle++;
 	thread->job = NULL;
 	if (lane == waiting &&
 	    atomic_load_explicit(&job->is_cancelled, memory_order_relaxed))
@@ -188,12 +192,24 @@ static bool await_job(struct zs_job_thread *thread)
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += IDLE_SECONDS;
-	lane->num_idle++;
 	while (!lane->jobs.first && !offload->is_ending && ret != ETIMEDOUT)
 		ret = pthread_cond_timedwait(&lane->has_job, &offload->lock,
 					     &until);
-	lane->num_idle--;
 	return lane->jobs.first != NULL;
+}
+
+/* Under the lock. It cannot be interrupted, so that it will not do for the job
+ * that it was made for. */
+static void refuse_job(struct zs_job_thread *thread)
+{
+	struct lane *lane = thread->lane;
+	struct zs_job *job;
+
+	if (lane->jobs.length < lane->num_idle)
+		return;
+	job = zs_job_queue_pop(&lane->jobs);
+	job->copy.result = ZS_OP_NO_THREAD;
+	return_job(thread->offload, lane, job);
 }
 
 /* Under the lock. */
@@ -208,6 +224,7 @@ static void end_thread(struct zs_job_thread *thread)
 	thread->next = offload->spent;
 	offload->spent = thread;
 	thread->lane->num_threads--;
+	thread->lane->num_idle--;
 	pthread_cond_signal(&offload->ended);
 }
 
@@ -215,11 +232,14 @@ static void *thread_main(void *arg)
 {
 	struct zs_job_thread *thread = arg;
 	struct zs_offload *offload = thread->offload;
+	int ret = 0;
 
 	if (thread->lane == &offload->lanes[ZS_LANE_WAITING])
-		zs_interrupt_init(&thread->interrupt);
+		ret = zs_interrupt_init(&thread->interrupt);
 	pthread_mutex_lock(&offload->lock);
-	while (await_job(thread))
+	if (ret < 0)
+		refuse_job(thread);
+	while (ret == 0 && await_job(thread))
 		run_next(thread);
 	zs_interrupt_fini(&thread->interrupt);
 	end_thread(thread);
@@ -235,7 +255,8 @@ static int start_thread(struct zs_job_thread *thread)
 	int ret;
 
 	sigfillset(&wanted);
-	sigdelset(&wanted, SIGSTKFLT);
+	if (thread->lane == &thread->offload->lanes[ZS_LANE_WAITING])
+		sigdelset(&wanted, SIGSTKFLT);
 	pthread_attr_init(&attributes);
 	pthread_attr_setstacksize(&attributes, THREAD_STACK_SIZE);
 	pthread_sigmask(SIG_SETMASK, &wanted, &earlier);
@@ -283,8 +304,31 @@ static void add_thread_if_wanted(struct zs_offload *offload, struct lane *lane)
 		return;
 	}
 	lane->num_threads++;
+	lane->num_idle++;
 	thread->next = offload->threads;
 	offload->threads = thread;
+}
+
+/* Under the lock. Will the last job of @lane begin? Behind others it will where
+ * these end. */
+static bool has_thread_for_last(const struct zs_offload *offload,
+				const struct lane *lane)
+{
+	if (lane == &offload->lanes[ZS_LANE_WAITING])
+		return lane->jobs.length <= lane->num_idle;
+	return lane->num_threads > 0;
+}
+
+/* Under the lock. False: there is no thread for it. */
+static bool queue_job(struct zs_offload *offload, struct lane *lane,
+		      struct zs_job *job)
+{
+	zs_job_queue_append(&lane->jobs, job);
+	add_thread_if_wanted(offload, lane);
+	if (has_thread_for_last(offload, lane))
+		return true;
+	zs_job_queue_remove(&lane->jobs, job);
+	return false;
 }
 
 /* --- an engine's side --- */
@@ -322,10 +366,9 @@ static struct zs_job *make_job(struct zs_returns *returns, struct zs_op *op)
 }
 
 bool zs_offload_submit(struct zs_returns *returns, struct zs_op *op,
-		       enum zs_lane number)
+		       enum zs_lane lane)
 {
 	struct zs_offload *offload = returns->offload;
-	struct lane *lane = &offload->lanes[number];
 	int saved_errno = errno;
 	bool is_taken = false;
 	struct zs_job *job;
@@ -334,15 +377,10 @@ bool zs_offload_submit(struct zs_returns *returns, struct zs_op *op,
 	if (offload->spent)
 		join_spent(offload);
 	job = make_job(returns, op);
-	if (job) {
-		zs_job_queue_append(&lane->jobs, job);
-		add_thread_if_wanted(offload, lane);
-		is_taken = lane->num_threads > 0;
-		if (!is_taken) {
-			zs_job_queue_remove(&lane->jobs, job);
-			put_job(offload, job);
-		}
-	}
+	if (job)
+		is_taken = queue_job(offload, &offload->lanes[lane], job);
+	if (job && !is_taken)
+		put_job(offload, job);
 	if (is_taken) {
 		op->user_data = (uint64_t)(uintptr_t)job;
 		op->state = ZS_OP_OFFLOADED;
@@ -451,7 +489,7 @@ static void init_lanes(struct zs_offload *offload, uint32_t num_threads)
 	const uint32_t most[ZS_NUM_LANES] = {
 		[ZS_LANE_FILES] = num_threads,
 		[ZS_LANE_NAMES] = NAMES_MOST,
-		[ZS_LANE_WAITING] = WAITING_MOST,
+		[ZS_LANE_WAITING] = ZS_LANE_WAITING_MOST,
 	};
 	pthread_condattr_t attributes;
 	int i;

@@ -32,6 +32,8 @@ enum zs_lane {
 	ZS_NUM_LANES
 };
 
+enum { ZS_LANE_WAITING_MOST = 4096 }; /* threads */
+
 /* An engine's, where its operations come back to. */
 struct zs_returns {
 	struct zs_offload *offload;
@@ -61,8 +63,9 @@ void zs_returns_init(struct zs_returns *returns, struct zs_offload *offload,
 		     struct zs_engine *engine);
 
 /* All below on the engine's thread. Takes @op, in state ZS_OP_OFFLOADED, until
- * zs_returns_collect() has it. False: there are no threads, nor can one be
- * made. */
+ * zs_returns_collect() has it. False: there is no thread for it, nor can one be
+ * made; or no memory. On the lane for waiting, where threads may be busy for
+ * ever, it needs one that is idle. */
 bool zs_offload_submit(struct zs_returns *returns, struct zs_op *op,
 		       enum zs_lane lane);
 /* True: @op had not begun and is the caller's again. False: it will return, by

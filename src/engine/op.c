@@ -12,6 +12,7 @@
 #include "engine/abi.h"
 #include "engine/calls.h"
 #include "engine/entry.h"
+#include "engine/offload.h"
 
 /* How the kernel spells "restart the system call" where it leaks out of an
  * operation that was interrupted (io-wq, seen on 6.18). */
@@ -194,17 +195,21 @@ static int call_unless_it_waits(struct zs_op *op)
 	const struct zs_op_type *type = &zs_op_types[op->code];
 	int ret = ZS_OP_NOT_YET;
 
-	if (type->way == ZS_WAY_WAITING)
-		return -EAGAIN;
+	if (zs_op_lane(op) == ZS_LANE_WAITING)
+		return ZS_OP_NO_THREAD;
 	if (!type->attempt)
 		return type->call(op);
-	op->result = 0;
 	ret = type->attempt(op);
 	if (ret >= -ZS_ERRNO_MAX)
 		return ret;
 	if (type->way == ZS_WAY_WHEN_READY && zs_is_storage(op->fd))
 		return zs_op_sum_up(op, type->call(op));
-	return op->result > 0 ? op->result : -EAGAIN;
+	if (op->result > 0)
+		return op->result;
+	/* The descriptor can be waited for, and then it is asked for again. */
+	if (type->way == ZS_WAY_WHEN_READY && ret == ZS_OP_NOT_YET)
+		return -EAGAIN;
+	return ZS_OP_NO_THREAD;
 }
 
 int zs_op_call_plainly(struct zs_op *op)
@@ -230,6 +235,7 @@ int zs_op_mend_result(struct zs_op *op, int result)
 			return result;
 		/* Nobody asked: the kernel could not start a thread for what it
 		 * cannot do without waiting (RLIMIT_NPROC), and did nothing. */
+		op->result = 0;
 		return zs_op_call_plainly(op);
 	default:
 		return result;

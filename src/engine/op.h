@@ -154,6 +154,9 @@ enum {
 	ZS_OP_NO_ATTEMPT = -5001,
 	/* Only a call can tell, and readiness says nothing. */
 	ZS_OP_NEEDS_THREAD = -5002,
+	/* A result: it would have to wait on a thread, and none is to be had.
+	 * -EAGAIN to its task, with a text: see zs_await_error(). */
+	ZS_OP_NO_THREAD = -5003,
 	ZS_ERRNO_MAX = 4095, /* the kernel's own limit */
 };
 
@@ -225,8 +228,10 @@ static inline int zs_op_sum_up(const struct zs_op *op, int ret)
 }
 
 /* As a plain system call on the worker's thread, where a ring has no such
- * operation or no thread for it: better slow than refused, but -EAGAIN where
- * somebody would have to be waited for. errno is kept. */
+ * operation or no thread for it: better slow than refused, but ZS_OP_NO_THREAD
+ * where somebody would have to be waited for; -EAGAIN if that is who makes its
+ * descriptor ready. Goes on from @op's result, where attempts have taken note
+ * of progress. errno is kept. */
 int zs_op_call_plainly(struct zs_op *op);
 /* What a task should see of the negative @result that came from the ring. */
 int zs_op_mend_result(struct zs_op *op, int result);

@@ -195,6 +195,7 @@ static void submit_elsewhere(struct zs_uring *uring, struct zs_op *op)
 	int saved_errno = errno;
 
 	ZS_COUNT(uring->engine.counters.submitted, 1);
+	op->result = 0;
 	if (!zs_op_is_for_pool(op) ||
 	    !zs_offload_submit(&uring->returns, op, zs_op_lane(op)))
 		finish_early(uring, op, zs_op_call_plainly(op));

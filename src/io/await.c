@@ -140,6 +140,12 @@ int zs_await_error(int result)
 
 	if (result == -ECANCELED && zs_scope_error(task->scope) < 0)
 		return zs_scope_error(task->scope);
+	if (result == ZS_OP_NO_THREAD)
+		return zs_explain_as(-EAGAIN,
+				     "it may have to wait for ever, and there "
+				     "is no thread for that: none can be made "
+				     "(RLIMIT_NPROC, pids.max), or %d wait",
+				     ZS_LANE_WAITING_MOST);
 	return zs_explain_none(result);
 }
 

@@ -76,6 +76,13 @@ int zs_await_let_go(int kept, int result);
  * cancelled. */
 int zs_await_error(int result);
 
+/* Has @op's -EAGAIN nothing to do with its descriptor? Then another try would
+ * end like this one. */
+static inline bool zs_await_had_no_thread(const struct zs_op *op)
+{
+	return op->result == ZS_OP_NO_THREAD;
+}
+
 extern ZS_HIDDEN const struct zs_wait_type zs_await_cancellable;
 
 /* @asked: see zs_engine_submit(). */

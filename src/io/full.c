@@ -59,6 +59,8 @@ static ZS_NOINLINE ssize_t move_rest(struct zs_op *op, int ret)
 			moved += ret;
 			if (is_over(op, ret))
 				break;
+		} else if (zs_await_had_no_thread(op)) {
+			break;
 		} else {
 			ret = zs_poll_fd(op->fd, events);
 			if (ret < 0)

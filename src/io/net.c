@@ -59,7 +59,8 @@ int zs_await_ready(struct zs_op *op, unsigned int events)
 	if (zs_likely(ret != -EAGAIN))
 		return ret;
 	keeps = zs_fds_keep(zs_worker_task(), op->fd);
-	while (ret == -EAGAIN && !op->cancel_asked) {
+	while (ret == -EAGAIN && !op->cancel_asked &&
+	       !zs_await_had_no_thread(op)) {
 		ret = zs_poll_fd(op->fd, events);
 		if (ret >= 0)
 			ret = zs_await(op);
