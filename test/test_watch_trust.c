@@ -32,11 +32,16 @@ static void make_pair(int type)
 		make_unix_pair(type, fds);
 }
 
-static int receive(void)
+static int receive_with(int flags)
 {
 	char bytes[64];
 
-	return (int)zs_recv(fds[0], bytes, sizeof(bytes), 0);
+	return (int)zs_recv(fds[0], bytes, sizeof(bytes), flags);
+}
+
+static int receive(void)
+{
+	return receive_with(0);
 }
 
 /* Each when the one before it has been received, and its receiver waits. */
@@ -189,11 +194,16 @@ static void send_two(void)
 static const struct leftover {
 	int type;
 	void (*send)(void);
-	int last; /* received */
+	int flags; /* of the first receive */
+	int first; /* what it returns, and the last one */
+	int last;
 } leftovers[] = {
-	{ 0, send_end, 0 },	     { SOCK_STREAM, send_end, 0 },
-	{ 0, send_urgent, 1 },	     { SOCK_SEQPACKET, send_two, 1 },
-	{ SOCK_DGRAM, send_two, 1 },
+	{ 0, send_end, 0, 1, 0 },
+	{ SOCK_STREAM, send_end, 0, 1, 0 },
+	{ 0, send_urgent, 0, 1, 1 },
+	{ SOCK_SEQPACKET, send_two, 0, 1, 1 },
+	{ SOCK_DGRAM, send_two, 0, 1, 1 },
+	{ 0, send_two, MSG_PEEK, 2, 2 },
 };
 
 static int send_leftover(void *arg)
@@ -217,7 +227,7 @@ static int64_t receive_twice(const struct leftover *leftover)
 	train();
 	ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
 	zs_nursery_spawn(nursery, send_leftover, (void *)(uintptr_t)leftover);
-	ck_assert_int_eq(receive(), 1);
+	ck_assert_int_eq(receive_with(leftover->flags), leftover->first);
 	start_ns = zs_now();
 	ck_assert_int_eq(receive(), leftover->last);
 	start_ns = zs_now() - start_ns;

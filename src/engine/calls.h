@@ -6,17 +6,12 @@
 #ifndef ZS_ENGINE_CALLS_H
 #define ZS_ENGINE_CALLS_H
 
-#include <errno.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
+#include "engine/bare.h"
 #include "engine/op.h"
-
-static inline int zs_result_of(long ret)
-{
-	return ret < 0 ? -errno : (int)ret;
-}
 
 static inline void *zs_memory_at(uint64_t address)
 {

@@ -13,8 +13,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 int zs_call_nop(const struct zs_op *op)
 {
@@ -139,35 +137,6 @@ static bool is_to_wait(const struct zs_op *op, int ret)
 	return ret == -EAGAIN && !(op->flags & (MSG_DONTWAIT | MSG_ERRQUEUE));
 }
 
-/*
- * Not through send() and recv(), which in a process of several threads are
- * points of cancellation: that costs more instructions than all the rest of an
- * attempt. Sanitizers have to see them.
- */
-#if defined(ZS_ASAN) || defined(ZS_TSAN)
-#define send_at_once(fd, buffer, length, flags) send(fd, buffer, length, flags)
-#define recv_at_once(fd, buffer, length, flags) recv(fd, buffer, length, flags)
-#else
-#define send_at_once(fd, buffer, length, flags) \
-	syscall(SYS_sendto, fd, buffer, length, flags, NULL, 0)
-#define recv_at_once(fd, buffer, length, flags) \
-	syscall(SYS_recvfrom, fd, buffer, length, flags, NULL, NULL)
-#endif
-
-static ZS_ALWAYS_INLINE int send_now(const struct zs_op *op)
-{
-	return zs_result_of(send_at_once(
-		op->fd, zs_memory_at(op->address), (size_t)op->length,
-		(int)op->flags | MSG_NOSIGNAL | MSG_DONTWAIT));
-}
-
-static ZS_ALWAYS_INLINE int recv_now(const struct zs_op *op)
-{
-	return zs_result_of(recv_at_once(op->fd, zs_memory_at(op->address),
-					 (size_t)op->length,
-					 (int)op->flags | MSG_DONTWAIT));
-}
-
 static int send_with(const struct zs_op *op, int flags)
 {
 	return zs_result_of(send(op->fd, zs_memory_at(op->address), op->length,
@@ -181,7 +150,8 @@ int zs_call_send(const struct zs_op *op)
 
 int zs_attempt_send(struct zs_op *op)
 {
-	int ret = send_now(op);
+	int ret = zs_send_now(op->fd, zs_memory_at(op->address), op->length,
+			      (int)op->flags);
 
 	return zs_unlikely(is_to_wait(op, ret)) ? ZS_OP_NOT_YET : ret;
 }
@@ -212,7 +182,8 @@ static bool wants_more(const struct zs_op *op, int received)
 /* With MSG_WAITALL it goes on until it has all, as the ring does. */
 int zs_attempt_recv(struct zs_op *op)
 {
-	int ret = recv_now(op);
+	int ret = zs_recv_now(op->fd, zs_memory_at(op->address), op->length,
+			      (int)op->flags);
 
 	if (zs_likely(ret > 0 && !(op->flags & MSG_WAITALL)))
 		return ret;
@@ -220,7 +191,8 @@ int zs_attempt_recv(struct zs_op *op)
 		op->result += ret;
 		op->address += (uint32_t)ret;
 		op->length -= (uint32_t)ret;
-		ret = recv_now(op);
+		ret = zs_recv_now(op->fd, zs_memory_at(op->address), op->length,
+				  (int)op->flags);
 	}
 	if (is_to_wait(op, ret))
 		return ZS_OP_NOT_YET;

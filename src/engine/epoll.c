@@ -198,7 +198,7 @@ static void check_wait(struct zs_epoll *epoll, struct zs_watch *watch, int fd)
 	struct zs_plain *plain = &epoll->plain;
 	int ret;
 
-	if (!watch->first || watch->unchecked == ZS_WATCH_CHECKED) {
+	if (!watch->first) {
 		watch->unchecked = ZS_WATCH_CHECKED;
 		return;
 	}
@@ -212,19 +212,25 @@ static void check_wait(struct zs_epoll *epoll, struct zs_watch *watch, int fd)
 		zs_plain_fail_all(plain, watch, ret);
 }
 
+static void check_chunk(struct zs_epoll *epoll, int chunk)
+{
+	struct zs_watch *watches = epoll->plain.chunks[chunk];
+	int i;
+
+	for (i = 0; i < ZS_WATCH_CHUNK; i++)
+		if (watches[i].unchecked != ZS_WATCH_CHECKED)
+			check_wait(epoll, &watches[i],
+				   chunk * ZS_WATCH_CHUNK + i);
+}
+
 static void check_waits(struct zs_epoll *epoll)
 {
-	struct zs_plain *plain = &epoll->plain;
-	int chunk, i;
+	int chunk;
 
-	plain->has_unchecked = false;
-	for (chunk = 0; chunk < ZS_WATCH_CHUNKS; chunk++) {
-		if (!plain->chunks[chunk])
-			continue;
-		for (i = 0; i < ZS_WATCH_CHUNK; i++)
-			check_wait(epoll, &plain->chunks[chunk][i],
-				   chunk * ZS_WATCH_CHUNK + i);
-	}
+	epoll->plain.has_unchecked = false;
+	for (chunk = 0; chunk < ZS_WATCH_CHUNKS; chunk++)
+		if (epoll->plain.chunks[chunk])
+			check_chunk(epoll, chunk);
 }
 
 /* It may be late by a tick, which is cheaper to have. */

@@ -8,6 +8,7 @@
 #ifndef ZS_ENGINE_PLAIN_H
 #define ZS_ENGINE_PLAIN_H
 
+#include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -54,6 +55,7 @@ enum {
 enum {
 	ZS_WATCH_CHUNK = 1024,	/* made as descriptors are used */
 	ZS_WATCH_CHUNKS = 4096, /* higher descriptors are -EMFILE */
+	ZS_AT_ONCE_MOST = 128,
 };
 
 struct zs_plain {
@@ -108,6 +110,53 @@ static ZS_ALWAYS_INLINE struct zs_watch *zs_plain_watch(struct zs_plain *plain,
 		return NULL;
 	return &plain->chunks[chunk][(uint32_t)fd % ZS_WATCH_CHUNK];
 }
+
+/* --- before it is an op --- */
+
+/* Operations that are done at once are counted, and now and then one is to be
+ * submitted instead, so that others have their turn. */
+static ZS_ALWAYS_INLINE bool zs_plain_may_try(const struct zs_plain *plain)
+{
+	return zs_likely(plain->num_at_once < ZS_AT_ONCE_MOST - 1);
+}
+
+static ZS_ALWAYS_INLINE void zs_plain_count_tried(struct zs_plain *plain)
+{
+	plain->num_at_once++;
+	ZS_COUNT(plain->engine.counters.submitted, 1);
+	ZS_COUNT(plain->engine.counters.completed, 1);
+}
+
+/* Is it known that a receive from @fd, without flags, has to wait, and need
+ * nothing be armed for it? NULL, or what it can wait on. */
+static ZS_ALWAYS_INLINE struct zs_watch *
+zs_plain_watch_for_recv(struct zs_plain *plain, int fd)
+{
+	struct zs_watch *watch = zs_plain_watch(plain, fd);
+
+	if (zs_unlikely(!watch || !watch->is_drained || watch->first ||
+			watch->trust < ZS_WATCH_TRUSTED ||
+			!(watch->armed & POLLIN)))
+		return NULL;
+	return watch;
+}
+
+/* Submits @op, which it does. */
+static ZS_ALWAYS_INLINE void
+zs_plain_wait(struct zs_plain *plain, struct zs_watch *watch, struct zs_op *op)
+{
+	ZS_COUNT(plain->engine.counters.submitted, 1);
+	op->result = 0;
+	op->state = ZS_OP_PARKED;
+	op->link.next = NULL;
+	watch->first = op;
+	watch->is_drained = false;
+	watch->unchecked = ZS_WATCH_SINCE_LATELY;
+	plain->has_unchecked = true;
+	plain->num_parked++;
+}
+
+/* --- the engine --- */
 
 /* The worker's thread, before the first submission. */
 void zs_plain_start(struct zs_plain *plain);

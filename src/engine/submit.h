@@ -27,4 +27,10 @@ static ZS_ALWAYS_INLINE bool zs_engine_submit(struct zs_engine *engine,
 	return engine->ops->submit(engine, op);
 }
 
+/* Has it no ring? Then it is a struct zs_plain. */
+static ZS_ALWAYS_INLINE bool zs_engine_is_plain(const struct zs_engine *engine)
+{
+	return engine->ops != &zs_uring_ops;
+}
+
 #endif

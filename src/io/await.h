@@ -97,18 +97,27 @@ static ZS_ALWAYS_INLINE int zs_await_submit(struct zs_worker *worker,
 	return op->result;
 }
 
+/* May the running task, which is @worker's, begin an operation on @fd, and need
+ * nothing be done before? */
+static ZS_ALWAYS_INLINE bool zs_await_is_free(const struct zs_worker *worker,
+					      int fd)
+{
+	const struct zs_task *task = worker ? worker->current : NULL;
+
+	return zs_likely(task && task->is_linked &&
+			 zs_fds_is_user(worker, task, fd) &&
+			 zs_scope_error(task->scope) == 0);
+}
+
 /* zs_await() of an op that has not been used before, for what is called so
  * often that a call counts: before the submission it makes none. */
 static ZS_ALWAYS_INLINE int zs_await_inline(struct zs_op *op,
 					    const struct zs_op *asked)
 {
 	struct zs_worker *worker = zs_worker_self;
-	struct zs_task *task = worker ? worker->current : NULL;
 	int ret;
 
-	if (zs_unlikely(!task || !task->is_linked ||
-			!zs_fds_is_user(worker, task, asked->fd) ||
-			zs_scope_error(task->scope) < 0))
+	if (zs_unlikely(!zs_await_is_free(worker, asked->fd)))
 		return zs_await(op);
 	ret = zs_await_submit(worker, op, asked, &zs_await_cancellable);
 	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);

@@ -16,7 +16,9 @@
 
 #include "base/compiler.h"
 #include "base/explain.h"
+#include "engine/bare.h"
 #include "engine/op.h"
+#include "engine/plain.h"
 #include "io/await.h"
 #include "io/transfer.h"
 #include "zsync/file.h"
@@ -180,13 +182,120 @@ static int first_flags(int flags)
 	return (flags & ~MSG_WAITALL) | MSG_NOSIGNAL | MSG_DONTWAIT;
 }
 
+/* --- without a ring --- */
+
+static ZS_ALWAYS_INLINE bool is_plain(const struct zs_worker *worker)
+{
+	return worker && zs_engine_is_plain(worker->engine);
+}
+
+static ZS_ALWAYS_INLINE int end_plainly(int ret)
+{
+	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
+}
+
+/* What goes at the first attempt. */
+static ZS_NOINLINE ssize_t send_as_op(int fd, const void *buffer, size_t length,
+				      int flags)
+{
+	struct zs_op op;
+
+	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			 first_flags(flags));
+	return zs_await(&op);
+}
+
+static ZS_ALWAYS_INLINE ssize_t send_first_plainly(struct zs_worker *worker,
+						   int fd, const void *buffer,
+						   size_t length, int flags)
+{
+	struct zs_plain *plain = zs_plain_of(worker->engine);
+	int saved_errno = *worker->errno_place;
+	int ret;
+
+	if (zs_unlikely(!zs_await_is_free(worker, fd) ||
+			!zs_plain_may_try(plain)))
+		return send_as_op(fd, buffer, length, flags);
+	zs_plain_count_tried(plain);
+	ret = zs_send_now(fd, buffer, length, first_flags(flags));
+	if (zs_likely(ret >= 0))
+		return ret;
+	*worker->errno_place = saved_errno;
+	return zs_await_error(ret);
+}
+
+static ZS_NOINLINE ssize_t send_later(int fd, const void *buffer, size_t length,
+				      int flags)
+{
+	struct zs_op op;
+
+	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			 first_flags(flags));
+	return zs_send_later(&op);
+}
+
+static ZS_NOINLINE ssize_t send_plainly(struct zs_worker *worker, int fd,
+					const void *buffer, size_t length,
+					int flags)
+{
+	ssize_t ret = send_first_plainly(worker, fd, buffer, length, flags);
+
+	if (zs_likely(ret != -EAGAIN) || (flags & MSG_DONTWAIT))
+		return ret;
+	return send_later(fd, buffer, length, flags);
+}
+
+static ZS_NOINLINE ssize_t send_rest(int fd, const void *buffer, size_t length,
+				     int flags, int sent)
+{
+	struct zs_op op;
+
+	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			 first_flags(flags));
+	return zs_send_rest(&op, sent, 1);
+}
+
+static ZS_NOINLINE ssize_t send_all_plainly(struct zs_worker *worker, int fd,
+					    const void *buffer, size_t length,
+					    int flags)
+{
+	ssize_t ret = send_first_plainly(worker, fd, buffer, length, flags);
+
+	if (zs_likely(ret == (ssize_t)length) || (flags & MSG_DONTWAIT))
+		return ret;
+	return send_rest(fd, buffer, length, flags, (int)ret);
+}
+
+static ZS_NOINLINE ssize_t recv_plainly(struct zs_worker *worker, int fd,
+					void *buffer, size_t length, int flags)
+{
+	struct zs_plain *plain = zs_plain_of(worker->engine);
+	struct zs_watch *watch = NULL;
+	struct zs_op op;
+
+	if (zs_likely(flags == 0) && zs_await_is_free(worker, fd))
+		watch = zs_plain_watch_for_recv(plain, fd);
+	zs_transfer_fill(&op, ZS_OP_RECV, fd, buffer, length, 0, flags);
+	if (zs_unlikely(!watch))
+		return zs_await(&op);
+	op.link.item = worker->current;
+	zs_plain_wait(plain, watch, &op);
+	zs_task_park(&zs_await_cancellable, &op);
+	return end_plainly(op.result);
+}
+
+/* --- streams --- */
+
 ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 {
+	struct zs_worker *worker = zs_worker_self;
 	struct zs_op op;
 	int ret;
 
 	if (zs_transfer_is_bad(buffer, length))
 		return zs_explain_none(-EINVAL);
+	if (is_plain(worker))
+		return send_plainly(worker, fd, buffer, length, flags);
 	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
 			     first_flags(flags));
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
@@ -196,6 +305,12 @@ ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 
 ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
 {
+	struct zs_worker *worker = zs_worker_self;
+
+	if (zs_transfer_is_bad(buffer, length))
+		return zs_explain_none(-EINVAL);
+	if (is_plain(worker))
+		return recv_plainly(worker, fd, buffer, length, flags);
 	return zs_transfer(ZS_OP_RECV, fd, buffer, length, 0, flags);
 }
 
@@ -255,11 +370,14 @@ ZS_NOINLINE ssize_t zs_send_rest(struct zs_op *op, int ret, size_t size)
 ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
 			      int flags)
 {
+	struct zs_worker *worker = zs_worker_self;
 	struct zs_op op;
 	int ret;
 
 	if (zs_transfer_is_bad(buffer, length))
 		return zs_explain_none(-EINVAL);
+	if (is_plain(worker))
+		return send_all_plainly(worker, fd, buffer, length, flags);
 	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
 			     first_flags(flags));
 	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
