@@ -6,6 +6,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -284,6 +285,64 @@ START_TEST(failed_write_is_returned)
 }
 END_TEST
 
+static sem_t answer;
+
+static int answer_when_told(const char *host, int family,
+			    struct sockaddr_storage *found, int capacity)
+{
+	(void)host;
+	(void)family;
+	(void)capacity;
+	/* It would be the dumper's own thread that waits. */
+	while (!test_is_blocking() && sem_wait(&answer) < 0)
+		;
+	memset(found, 0, sizeof(*found));
+	return 1;
+}
+
+static int look_up(void *arg)
+{
+	struct sockaddr_storage address;
+
+	(void)arg;
+	ck_assert_int_eq(zs_resolve_by(answer_when_told, "name", 1, AF_UNSPEC,
+				       &address, 1),
+			 1);
+	return 0;
+}
+
+static int dump_beside_look_up(void *arg)
+{
+	struct zs_nursery nursery;
+	struct zs_stats stats;
+
+	(void)arg;
+	ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+	ck_assert_int_eq(zs_nursery_spawn(nursery, look_up, NULL), 0);
+	do {
+		ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+		ck_assert_int_eq(zs_stats(NULL, &stats), 0);
+	} while (!test_is_blocking() && stats.offload_names.busy == 0);
+	expect(line_with(dump(), " offload: "),
+	       test_is_blocking() ?
+		       "; names 0 of 0 threads busy, 0 queued, 0 done; " :
+		       "; names 1 of 1 threads busy, 0 queued, 0 done; ");
+	sem_post(&answer);
+	ck_assert_int_eq(zs_nursery_wait(nursery), 0);
+	expect(line_with(dump(), " offload: "),
+	       test_is_blocking() ?
+		       "; names 0 of 0 threads busy, 0 queued, 0 done; " :
+		       "; names 0 of 1 threads busy, 0 queued, 1 done; ");
+	return 0;
+}
+
+START_TEST(threads_for_what_can_only_block_are_told)
+{
+	ck_assert_int_eq(sem_init(&answer, 0, 0), 0);
+	ck_assert_int_eq(run_task(dump_beside_look_up, NULL), 0);
+}
+END_TEST
+
 START_TEST(no_runtime_is_told)
 {
 	ck_assert_str_eq(dump(), "zsync: no runtime\n");
@@ -297,14 +356,17 @@ START_TEST(runtime_that_does_not_run_is_told)
 	struct zs_config config = test_config();
 	struct zs_runtime_info info;
 	struct zs_runtime *runtime;
-	char wanted[160];
+	char wanted[400];
 
 	config.num_workers = 2;
 	ck_assert_int_eq(zs_runtime_create(&runtime, &config), 0);
 	ck_assert_int_eq(zs_runtime_info(runtime, &info), 0);
 	snprintf(wanted, sizeof(wanted),
 		 "zsync: runtime of %u worker%s, %s, not started\n"
-		 " worker 0: not started\n%s",
+		 " worker 0: not started\n%s"
+		 " offload: files 0 of 0 threads busy, 0 queued, 0 done; "
+		 "names 0 of 0 threads busy, 0 queued, 0 done; "
+		 "waiting 0 of 0 threads busy, 0 queued, 0 done\n",
 		 info.num_workers, info.num_workers == 1 ? "" : "s",
 		 info.model_name,
 		 info.num_workers == 1 ? "" : " worker 1: not started\n");
@@ -328,6 +390,7 @@ int main(void)
 	tcase_add_test(tests, length_of_a_wait_is_told);
 	tcase_add_test(tests, sigquit_dumps_and_the_task_goes_on);
 	tcase_add_test(tests, failed_write_is_returned);
+	tcase_add_test(tests, threads_for_what_can_only_block_are_told);
 	tcase_add_test(tests, no_runtime_is_told);
 	tcase_add_test(tests, runtime_that_does_not_run_is_told);
 	suite_add_tcase(suite, tests);

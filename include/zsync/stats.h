@@ -68,11 +68,26 @@ struct zs_worker_stats {
 	uint64_t longest_stall_ns; /* a sum's: the longest of all */
 };
 
+/* Of the runtime's threads that carry out what can only block: those of one
+ * kind. Where the ring does that, and on the blocking model, there are none. */
+struct zs_offload_stats {
+	uint64_t threads; /* gauge */
+	uint64_t busy;	  /* gauge: of these, have an operation */
+	uint64_t queued;  /* gauge: operations that wait for one of them */
+	uint64_t done;	  /* operations */
+};
+
 struct zs_stats {
 	uint32_t num_workers;
 	struct zs_worker_stats total;
 	uint64_t foreign_tasks_peak; /* tasks_peak of those that no worker's
 				      * task spawned */
+	/* By what they wait for: files and devices (as many threads as
+	 * zs_config.offload_threads), name servers (four), and somebody, which
+	 * may be for ever (4,096). */
+	struct zs_offload_stats offload_files;
+	struct zs_offload_stats offload_names;
+	struct zs_offload_stats offload_waiting;
 };
 
 /* Any thread; a NULL runtime is the calling task's (-EPERM outside one). */
@@ -85,9 +100,10 @@ int zs_stats_worker(const struct zs_runtime *runtime, uint32_t worker,
 /*
  * Any thread, also in a signal handler. Writes every task of every runtime of
  * this process to @fd as text: its id, name, state, what it waits for and how
- * long, its worker, its nursery's opener, its stack. 0, or the errno of the
- * first write that failed. Reads while others write: a task that changes its
- * state meanwhile may be shown half in the old one, half in the new.
+ * long, its worker, its nursery's opener, its stack; and what the workers and
+ * the threads of zs_offload_stats do. 0, or the errno of the first write that
+ * failed. Reads while others write: a task that changes its state meanwhile may
+ * be shown half in the old one, half in the new.
  */
 int zs_dump(int fd);
 

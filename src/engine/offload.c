@@ -574,21 +574,17 @@ void zs_offload_destroy(struct zs_offload *offload)
 	free_all(offload);
 }
 
-void zs_offload_count(struct zs_offload *offload,
-		      struct zs_offload_counts counts[ZS_NUM_LANES])
+ZS_RACY void zs_offload_count(const struct zs_offload *offload,
+			      struct zs_offload_counts counts[ZS_NUM_LANES])
 {
 	int i;
 
-	pthread_mutex_lock(&offload->lock);
 	for (i = 0; i < ZS_NUM_LANES; i++) {
 		const struct lane *lane = &offload->lanes[i];
 
-		counts[i] = (struct zs_offload_counts){
-			.num_threads = lane->num_threads,
-			.num_idle = lane->num_idle,
-			.num_queued = lane->jobs.length,
-			.num_done = lane->num_done,
-		};
+		counts[i].num_threads = lane->num_threads;
+		counts[i].num_idle = lane->num_idle;
+		counts[i].num_queued = lane->jobs.length;
+		counts[i].num_done = lane->num_done;
 	}
-	pthread_mutex_unlock(&offload->lock);
 }

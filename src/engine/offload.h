@@ -42,7 +42,7 @@ struct zs_returns {
 	uint32_t num_detached;
 };
 
-/* Read by anyone, as of a moment. */
+/* Of one lane. */
 struct zs_offload_counts {
 	uint32_t num_threads;
 	uint32_t num_idle;
@@ -56,7 +56,9 @@ int zs_offload_create(struct zs_offload **offload, uint32_t num_threads);
 /* No engine uses it any more. Waits for its threads; those that the kernel
  * holds, and what they use, are left behind after a while. */
 void zs_offload_destroy(struct zs_offload *offload);
-void zs_offload_count(struct zs_offload *offload,
+/* Any thread, also in a signal handler: takes no lock, so that each is a recent
+ * value, but not of a common instant. */
+void zs_offload_count(const struct zs_offload *offload,
 		      struct zs_offload_counts counts[ZS_NUM_LANES]);
 
 void zs_returns_init(struct zs_returns *returns, struct zs_offload *offload,

@@ -19,6 +19,7 @@
 #include "base/explain.h"
 #include "base/futex.h"
 #include "base/text.h"
+#include "engine/offload.h"
 #include "sched/runtime.h"
 #include "sched/sanitize.h"
 
@@ -273,6 +274,30 @@ static ZS_RACY void dump_worker(struct dump *dump, struct zs_worker *worker)
 	flush(dump);
 }
 
+static void add_lane(struct dump *dump, const char *name,
+		     const struct zs_offload_counts *counts)
+{
+	int64_t busy = (int64_t)counts->num_threads - counts->num_idle;
+
+	zs_text_add(&dump->text, name);
+	add_named(dump, " ", busy > 0 ? busy : 0, " of ");
+	add_named(dump, "", counts->num_threads, " threads busy, ");
+	add_named(dump, "", counts->num_queued, " queued, ");
+	add_named(dump, "", (int64_t)counts->num_done, " done");
+}
+
+static void dump_offload(struct dump *dump, const struct zs_offload *offload)
+{
+	struct zs_offload_counts counts[ZS_NUM_LANES];
+
+	zs_offload_count(offload, counts);
+	add_lane(dump, " offload: files", &counts[ZS_LANE_FILES]);
+	add_lane(dump, "; names", &counts[ZS_LANE_NAMES]);
+	add_lane(dump, "; waiting", &counts[ZS_LANE_WAITING]);
+	zs_text_add(&dump->text, "\n");
+	flush(dump);
+}
+
 static const char *phase_name(struct zs_runtime *runtime)
 {
 	/* relaxed: a word to look at. */
@@ -300,6 +325,7 @@ static void dump_runtime(struct dump *dump, struct zs_runtime *runtime)
 	flush(dump);
 	for (i = 0; i < runtime->num_workers; i++)
 		dump_worker(dump, &runtime->workers[i]);
+	dump_offload(dump, runtime->offload);
 	for (i = 0; i < runtime->num_workers; i++)
 		zs_slab_walk(&runtime->workers[i].tasks, dump_task, dump);
 	zs_slab_walk(&runtime->foreign_tasks, dump_task, dump);

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/explain.h"
+#include "engine/offload.h"
 #include "sched/runtime.h"
 
 static uint64_t get(const _Atomic uint64_t *counter)
@@ -96,6 +97,28 @@ static void add(struct zs_worker_stats *sum, const struct zs_worker_stats *more)
 	sum->longest_stall_ns = longest_ns;
 }
 
+static struct zs_offload_stats
+offload_stats(const struct zs_offload_counts *counts)
+{
+	return (struct zs_offload_stats){
+		.threads = counts->num_threads,
+		.busy = difference(counts->num_threads, counts->num_idle),
+		.queued = counts->num_queued,
+		.done = counts->num_done,
+	};
+}
+
+static void read_offload(const struct zs_offload *offload,
+			 struct zs_stats *stats)
+{
+	struct zs_offload_counts counts[ZS_NUM_LANES];
+
+	zs_offload_count(offload, counts);
+	stats->offload_files = offload_stats(&counts[ZS_LANE_FILES]);
+	stats->offload_names = offload_stats(&counts[ZS_LANE_NAMES]);
+	stats->offload_waiting = offload_stats(&counts[ZS_LANE_WAITING]);
+}
+
 static int find_runtime(const struct zs_runtime **runtime)
 {
 	if (*runtime)
@@ -156,6 +179,7 @@ ZS_PUBLIC int zs_stats(const struct zs_runtime *runtime, struct zs_stats *stats)
 		read_worker(&runtime->workers[i], &one);
 		add(&stats->total, &one);
 	}
+	read_offload(runtime->offload, stats);
 	stats->foreign_tasks_peak = zs_slab_peak(&runtime->foreign_tasks);
 	return 0;
 }
