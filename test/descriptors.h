@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -95,6 +96,17 @@ static inline size_t fill_up(int fd)
 	ck_assert_int_eq(errno, EAGAIN);
 	ck_assert_int_eq(fcntl(fd, F_SETFL, flags), 0);
 	return total;
+}
+
+/* ends[0] is the terminal, ends[1] is where somebody types. A line a time. */
+static inline void make_terminal(int ends[2])
+{
+	ends[1] = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+	ck_assert_int_ge(ends[1], 0);
+	ck_assert_int_eq(grantpt(ends[1]), 0);
+	ck_assert_int_eq(unlockpt(ends[1]), 0);
+	ends[0] = open(ptsname(ends[1]), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	ck_assert_int_ge(ends[0], 0);
 }
 
 /* The number that the next descriptor gets: the same again if none leaked. */
