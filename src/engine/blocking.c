@@ -31,6 +31,7 @@
 #include "base/explain.h"
 #include "engine/interrupt.h"
 #include "engine/plain.h"
+#include "engine/poll_any.h"
 
 enum {
 	MILLISECOND_NS = 1000000,
@@ -64,6 +65,7 @@ struct zs_blocking {
 	 * there be interrupts without a call. */
 	pthread_mutex_t interrupt_lock;
 	int64_t serve_ns; /* when a busy worker makes the next such call */
+	int64_t retry_ns; /* zs_poll_any()'s */
 };
 
 static struct zs_blocking *blocking_of(struct zs_engine *engine)
@@ -264,11 +266,12 @@ static bool open_together(struct zs_blocking *blocking, struct zs_op *op)
 	return false;
 }
 
+/* Since the last time. */
 static bool was_woken(const struct zs_blocking *blocking)
 {
-	struct pollfd entry = { .fd = blocking->wake_fd, .events = POLLIN };
+	uint64_t count;
 
-	return poll(&entry, 1, 0) > 0;
+	return read(blocking->wake_fd, &count, sizeof(count)) > 0;
 }
 
 /* Makes the call of @op, for at most @wait_ns. */
@@ -350,16 +353,12 @@ static void poll_all_again(struct zs_blocking *blocking)
 
 static void poll_for(struct zs_blocking *blocking, int64_t wait_ns)
 {
-	struct timespec time = {
-		.tv_sec = wait_ns / (1000 * MILLISECOND_NS),
-		.tv_nsec = wait_ns % (1000 * MILLISECOND_NS),
-	};
 	int ret;
 
 	ZS_COUNT(blocking->plain.engine.counters.enters, 1);
-	ret = ppoll(blocking->polled, blocking->num_polled,
-		    wait_ns == INT64_MAX ? NULL : &time, NULL);
-	if (ret < 0 && errno != EINTR && errno != ENOMEM)
+	ret = zs_poll_any(blocking->polled, blocking->num_polled, wait_ns,
+			  &blocking->retry_ns);
+	if (ret < 0 && ret != -EINTR && ret != -ENOMEM)
 		zs_panic(__FILE__, __LINE__, "poll(2) failed");
 	blocking->num_fired = ret > 0 ? (uint32_t)ret : 0;
 }
@@ -538,7 +537,7 @@ static int open_all(struct zs_blocking *blocking)
 	if (!blocking->polled)
 		return zs_explain_as(-ENOMEM, "no memory for an engine");
 	blocking->polled_size = FIRST_POLLED;
-	blocking->wake_fd = eventfd(0, EFD_CLOEXEC);
+	blocking->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (blocking->wake_fd < 0) {
 		ret = zs_explain_as(-errno, "no descriptor for the worker's "
 					    "eventfd: raise RLIMIT_NOFILE");
