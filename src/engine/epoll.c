@@ -357,6 +357,8 @@ static void take_events(struct zs_epoll *epoll, struct zs_queue *done)
 	epoll->num_events -= count;
 	epoll->plain.engine.has_more = epoll->num_events > 0;
 	for (end = event + count; event < end; event++) {
+		if (event + 1 < end)
+			zs_plain_fetch(&epoll->plain, event[1].data.fd);
 		if (zs_likely(event->data.fd >= 0))
 			fire(epoll, event->data.fd, event->events, done);
 		else if (event->data.fd == EVENT_TIMER)

@@ -167,6 +167,18 @@ void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_flush(struct zs_engine *engine);
 void zs_plain_renew(struct zs_engine *engine, int fd);
 
+/* What zs_plain_fire() will look at: into the caches, while a call is made for
+ * the one before it. */
+static ZS_ALWAYS_INLINE void zs_plain_fetch(struct zs_plain *plain, int fd)
+{
+	struct zs_watch *watch = zs_plain_watch(plain, fd);
+
+	if (!watch || !watch->first)
+		return;
+	__builtin_prefetch(watch->first);
+	__builtin_prefetch(&watch->first->fd);
+}
+
 /* @events have happened to the descriptor of @watch: ops that are done by that
  * are appended to @done. False: none is. */
 bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
