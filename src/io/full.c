@@ -29,14 +29,15 @@ static bool is_regular(int fd)
 	return ret;
 }
 
-/* Takes @moved bytes off. True if that was all, or all that can be: after a
+/* Of @all, @moved bytes are: @op is to move the rest. (An engine that moved it
+ * in parts has changed it.) True if that was all, or all that can be: after a
  * part of a write a regular file's own position is not known. */
-static bool is_over(struct zs_op *op, int moved)
+static bool is_over(struct zs_op *op, const struct zs_op *all, size_t moved)
 {
-	op->address += (uint32_t)moved;
-	op->length -= (uint32_t)moved;
-	if (op->offset != OWN_POSITION)
-		op->offset += (uint32_t)moved;
+	op->address = all->address + moved;
+	op->length = all->length - (uint32_t)moved;
+	if (all->offset != OWN_POSITION)
+		op->offset = all->offset + moved;
 	return op->length == 0 ||
 	       (op->code == ZS_OP_WRITE && op->offset == OWN_POSITION &&
 		is_regular(op->fd));
@@ -44,7 +45,8 @@ static bool is_over(struct zs_op *op, int moved)
 
 /* Goes on from the result @ret of the first try. EAGAIN is a nonblocking
  * descriptor's. */
-static ZS_NOINLINE ssize_t move_rest(struct zs_op *op, int ret)
+static ZS_NOINLINE ssize_t move_rest(struct zs_op *op, const struct zs_op *all,
+				     int ret)
 {
 	unsigned int events = op->code == ZS_OP_READ ? POLLIN : POLLOUT;
 	struct zs_task *task = zs_worker_task();
@@ -57,7 +59,7 @@ static ZS_NOINLINE ssize_t move_rest(struct zs_op *op, int ret)
 	while (ret > 0 || ret == -EAGAIN) {
 		if (ret > 0) {
 			moved += ret;
-			if (is_over(op, ret))
+			if (is_over(op, all, (size_t)moved))
 				break;
 		} else if (zs_await_had_no_thread(op)) {
 			break;
@@ -77,7 +79,7 @@ static ZS_ALWAYS_INLINE ssize_t move_all(enum zs_op_code code, int fd,
 					 const void *buffer, size_t length,
 					 uint64_t offset)
 {
-	struct zs_op op;
+	struct zs_op op, all;
 	int ret;
 
 	if (zs_transfer_is_bad(buffer, length))
@@ -85,7 +87,8 @@ static ZS_ALWAYS_INLINE ssize_t move_all(enum zs_op_code code, int fd,
 	ret = zs_transfer_by(&op, code, fd, buffer, length, offset, 0);
 	if (zs_likely(ret == (int)length))
 		return ret;
-	return move_rest(&op, ret);
+	zs_transfer_fill(&all, code, fd, buffer, length, offset, 0);
+	return move_rest(&op, &all, ret);
 }
 
 ZS_PUBLIC ssize_t zs_read_full(int fd, void *buffer, size_t length)
