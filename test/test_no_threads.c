@@ -237,13 +237,15 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("no_threads");
-	TCase *tests = tcase_create("no_threads");
+	Suite *suite;
+	TCase *tests;
 
 	if (test_is_blocking()) {
 		puts("SKIP test_no_threads: the blocking model has none");
 		return 0;
 	}
+	suite = suite_create("no_threads");
+	tests = tcase_create("no_threads");
 	tcase_add_test(tests, open_of_a_fifo_fails_where_no_thread_can_be_made);
 	tcase_add_test(tests, idle_thread_will_do_where_no_other_can_be_made);
 	tcase_add_test(tests,
