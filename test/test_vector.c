@@ -200,42 +200,6 @@ START_TEST(vectors_wait_for_pipes_and_sockets)
 }
 END_TEST
 
-static int read_line(void *arg)
-{
-	char first[1], second[8];
-	struct iovec in[] = { part(first, 1), part(second, 8) };
-	struct zs_cancel_token token;
-
-	(void)arg;
-	ck_assert_int_eq(zs_readv(ends[0], in, 2), 4);
-	ck_assert_int_eq(first[0], 'a');
-	ck_assert_mem_eq(second, "bc\n", 3);
-	ck_assert_int_eq(
-		zs_cancel_token_open(&token, zs_now() + 2 * ZS_MILLISECOND), 0);
-	ck_assert_int_eq(zs_readv(ends[0], in, 2), -ETIMEDOUT);
-	ck_assert_int_eq(zs_cancel_token_close(token), -ETIMEDOUT);
-	return 0;
-}
-
-static int type_line(void *arg)
-{
-	struct iovec out[] = { part("a", 1), part("bc\n", 3) };
-
-	(void)arg;
-	ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
-	ck_assert_int_eq(zs_writev(ends[1], out, 2), 4);
-	return 0;
-}
-
-/* Of which the kernel does not say whether a call would wait. */
-START_TEST(vectors_wait_for_terminals)
-{
-	make_folder(_i & VARIANT_MASKED, OPERATIONS);
-	make_terminal(ends);
-	ck_assert_int_eq(run_siblings(read_line, type_line, NULL), 0);
-}
-END_TEST
-
 static int move_with_flags(void *arg)
 {
 	struct iovec one = part(bytes, 1);
@@ -580,7 +544,6 @@ static Suite *vector_suite(void)
 		vectors_are_appended,
 		a_vector_has_up_to_1024_buffers,
 		vectors_wait_for_pipes_and_sockets,
-		vectors_wait_for_terminals,
 		vectors_obey_flags,
 		bad_vectors_are_refused,
 		all_of_a_file_is_moved,

@@ -32,7 +32,7 @@ uses_engine()
 	test_op | test_ring | test_uring | test_uring_faults) return 0 ;;
 	test_cancel_io | test_close* | test_errors | test_timer) return 0 ;;
 	test_dir | test_fifo | test_file* | test_path | test_space) return 0 ;;
-	test_splice | test_vector | test_xattr | test_held) return 0 ;;
+	test_splice | test_terminal | test_vector | test_xattr | test_held) return 0 ;;
 	test_connect_any | test_datagram | test_inet | test_net*) return 0 ;;
 	test_resolve | test_unix* | test_watch | test_embed) return 0 ;;
 	test_futex | test_process | test_signal | test_spawn*) return 0 ;;

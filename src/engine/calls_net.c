@@ -13,6 +13,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 int zs_call_nop(const struct zs_op *op)
 {
@@ -199,9 +201,12 @@ int zs_attempt_recv(struct zs_op *op)
 	return zs_op_sum_up(op, ret);
 }
 
+/* By number: musl's has room for 1 KiB of descriptors and the like, which is
+ * less than may be sent. */
 static int sendmsg_with(const struct zs_op *op, int flags)
 {
-	return zs_result_of(sendmsg(op->fd, zs_memory_at(op->address),
+	return zs_result_of(syscall(SYS_sendmsg, op->fd,
+				    zs_memory_at(op->address),
 				    (int)op->flags | flags));
 }
 

@@ -2,6 +2,7 @@
 /* Entries that are not like their ops. See entry.h for who calls. */
 #include "engine/entry.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "engine/uring.h"
@@ -109,5 +110,24 @@ bool zs_entry_submit(struct zs_uring *uring, struct zs_op *op)
 	memset(entry, 0, sizeof(*entry));
 	if (!is_taken)
 		zs_ring_take_back(&uring->ring);
+	return is_taken;
+}
+
+bool zs_entry_do_without(struct zs_uring *uring, struct zs_op *op)
+{
+	int saved_errno = errno;
+	bool is_for_pool = zs_op_is_for_pool(op);
+	bool is_taken;
+
+	op->result = 0;
+	is_taken = is_for_pool &&
+		   zs_offload_submit(&uring->returns, op, zs_op_lane(op));
+	if (!is_taken)
+		op->result = zs_op_call_plainly(op);
+	/* Of a terminal only the call itself can tell whether it waits. */
+	if (!is_for_pool && op->result == ZS_OP_NO_THREAD)
+		is_taken =
+			zs_offload_submit(&uring->returns, op, ZS_LANE_WAITING);
+	errno = saved_errno;
 	return is_taken;
 }

@@ -30,4 +30,8 @@ bool zs_entry_of_waitid(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_futex_wait(struct zs_sqe *entry, const struct zs_op *op);
 bool zs_entry_of_tee(struct zs_sqe *entry, const struct zs_op *op);
 
+/* What the ring does not have. True: a thread of the pool has it. False: it has
+ * been called, and op->result is its result. */
+bool zs_entry_do_without(struct zs_uring *uring, struct zs_op *op);
+
 #endif

@@ -189,23 +189,11 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 	zs_queue_append(&uring->done, &op->link);
 }
 
-/* One that the ring does not have. */
 static void submit_elsewhere(struct zs_uring *uring, struct zs_op *op)
 {
-	bool is_for_pool = zs_op_is_for_pool(op);
-	int saved_errno = errno, result;
-
 	ZS_COUNT(uring->engine.counters.submitted, 1);
-	op->result = 0;
-	if (is_for_pool &&
-	    zs_offload_submit(&uring->returns, op, zs_op_lane(op)))
-		return;
-	result = zs_op_call_plainly(op);
-	/* Of a terminal only the call itself can tell whether it waits. */
-	if (result != ZS_OP_NO_THREAD || is_for_pool ||
-	    !zs_offload_submit(&uring->returns, op, ZS_LANE_WAITING))
-		finish_early(uring, op, result);
-	errno = saved_errno;
+	if (!zs_entry_do_without(uring, op))
+		finish_early(uring, op, op->result);
 }
 
 /* An op that zs_uring_queue() did not take. */
