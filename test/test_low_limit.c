@@ -117,11 +117,14 @@ END_TEST
 static int send_while_busy(void *arg)
 {
 	struct zs_nursery nursery = spawn_receivers();
-	unsigned char i;
+	unsigned char which;
+	int i;
 
 	set_limit(*(const rlim_t *)arg);
-	for (i = 0; i < NR_PAIRS; i++)
-		ck_assert_int_eq(zs_send(pairs[i][1], &i, 1, 0), 1);
+	for (i = 0; i < NR_PAIRS; i++) {
+		which = (unsigned char)i;
+		ck_assert_int_eq(zs_send(pairs[i][1], &which, 1, 0), 1);
+	}
 	while (nr_received < NR_PAIRS)
 		ck_assert_int_eq(zs_yield(), 0);
 	ck_assert_int_eq(zs_nursery_wait(nursery), 0);
