@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <poll.h>
 
+#include "base/compiler.h"
 #include "engine/abi.h"
 #include "engine/calls.h"
 #include "engine/entry.h"
@@ -242,7 +243,8 @@ int zs_op_mend_result(struct zs_op *op, int result)
 	}
 }
 
-void zs_op_describe(const struct zs_op *op, struct zs_text *text)
+/* Perhaps of a task that runs meanwhile. */
+ZS_RACY void zs_op_describe(const struct zs_op *op, struct zs_text *text)
 {
 	unsigned int code = op->code;
 

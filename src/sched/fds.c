@@ -143,7 +143,7 @@ void zs_fds_handle_wake(struct zs_fd_waiter *waiter)
 	zs_task_wake(waiter->task);
 }
 
-static void describe_close(const void *object, struct zs_text *text)
+static ZS_RACY void describe_close(const void *object, struct zs_text *text)
 {
 	const struct zs_fd_waiter *waiter = object;
 
@@ -364,7 +364,7 @@ void zs_fds_look_again(struct zs_worker *worker)
 
 /* --- closing --- */
 
-static void describe_ending(const void *object, struct zs_text *text)
+static ZS_RACY void describe_ending(const void *object, struct zs_text *text)
 {
 	const struct zs_fd_waiter *closer = object;
 

@@ -350,7 +350,7 @@ static void tell_that_it_waits(struct zs_scope *scope)
 				 memory_order_acq_rel);
 }
 
-static void describe_closing(const void *object, struct zs_text *text)
+static ZS_RACY void describe_closing(const void *object, struct zs_text *text)
 {
 	const struct zs_scope *scope = object;
 	int64_t count = zs_scope_balance(zs_scope_state(scope)) + scope->local;
