@@ -10,6 +10,8 @@
 #include <strings.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "engine/abi.h"
@@ -181,11 +183,24 @@ START_TEST(file_calls_do_what_the_ring_would)
 }
 END_TEST
 
+/* Emulators and, of pipes, older kernels cannot tell whether a call would wait:
+ * then it takes a thread. */
+static int would_wait(int fd)
+{
+	char byte;
+	struct iovec part = { &byte, 1 };
+	const int no_wait = 0x8; /* RWF_NOWAIT */
+
+	ck_assert_int_eq(syscall(SYS_preadv2, fd, &part, 1, -1L, 0, no_wait),
+			 -1);
+	return errno == EAGAIN ? -EAGAIN : ZS_OP_NO_THREAD;
+}
+
 /* A worker must not be left waiting for a peer that may be its own task. */
 START_TEST(calls_do_not_wait_for_a_peer)
 {
 	char path[64], byte = 0;
-	int fds[2], ret;
+	int fds[2], ret, expected;
 	struct zs_op op = { .code = ZS_OP_OPENAT,
 			    .fd = AT_FDCWD,
 			    .address = address_of(path) };
@@ -197,17 +212,18 @@ START_TEST(calls_do_not_wait_for_a_peer)
 	unlink(path);
 	ck_assert_int_eq(call(&op), -ENOENT);
 	ck_assert_int_eq(pipe(fds), 0);
+	expected = would_wait(fds[0]);
 	op = (struct zs_op){ .code = ZS_OP_READ,
 			     .fd = fds[0],
 			     .address = address_of(&byte),
 			     .length = 1 };
-	ck_assert_int_eq(call(&op), -EAGAIN);
+	ck_assert_int_eq(call(&op), expected);
 	op.code = ZS_OP_WRITE;
 	op.fd = fds[1];
 	do {
 		ret = call(&op);
 	} while (ret == 1);
-	ck_assert_int_eq(ret, -EAGAIN);
+	ck_assert_int_eq(ret, expected);
 }
 END_TEST
 
