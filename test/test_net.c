@@ -139,6 +139,57 @@ START_TEST(unix_messages_carry_descriptors)
 }
 END_TEST
 
+/* Where an int stands for the kernel's long, its other half is anybody's. */
+static void fill_dirty(struct msghdr *message, struct iovec *part,
+		       void *control, size_t size)
+{
+	memset(message, 0xa5, sizeof(*message));
+	message->msg_name = NULL;
+	message->msg_namelen = 0;
+	message->msg_iov = part;
+	message->msg_iovlen = 1;
+	message->msg_control = control;
+	message->msg_controllen = size;
+}
+
+static int pass_by_dirty_message(void *arg)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr header;
+	} control;
+	char byte = 'x';
+	struct iovec part = { &byte, 1 };
+	struct msghdr message;
+
+	(void)arg;
+	memset(&message, 0xa5, sizeof(message));
+	memset(&control, 0xa5, sizeof(control));
+	message.msg_name = NULL;
+	message.msg_namelen = 0;
+	message.msg_iov = &part;
+	message.msg_iovlen = 1;
+	message.msg_control = &control;
+	message.msg_controllen = sizeof(control);
+	message.msg_flags = 0;
+	control.header.cmsg_len = CMSG_LEN(sizeof(int));
+	control.header.cmsg_level = SOL_SOCKET;
+	control.header.cmsg_type = SCM_RIGHTS;
+	memcpy(CMSG_DATA(&control.header), &ends[1], sizeof(int));
+	fill_dirty(&message, &part, &control, sizeof(control));
+	ck_assert_int_eq(zs_sendmsg(ends[0], &message, 0), 1);
+	ck_assert_int_eq(zs_recvmsg(ends[1], &message, MSG_CMSG_CLOEXEC), 1);
+	ck_assert_int_eq(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC), 0);
+	return zs_close(*(int *)CMSG_DATA(&control.header));
+}
+
+START_TEST(garbage_between_the_fields_of_a_message_does_no_harm)
+{
+	make_unix_pair(SOCK_STREAM, ends);
+	ck_assert_int_eq(run_task(pass_by_dirty_message, NULL), 0);
+}
+END_TEST
+
 static int honour_flags(void *arg)
 {
 	char buffer[8] = "";
@@ -222,6 +273,8 @@ static Suite *net_suite(void)
 	tcase_add_loop_test(tests, the_single_steps_make_a_connection, 0, 2);
 	tcase_add_test(tests, udp_messages_keep_their_parts_bounds_and_sender);
 	tcase_add_test(tests, unix_messages_carry_descriptors);
+	tcase_add_test(tests,
+		       garbage_between_the_fields_of_a_message_does_no_harm);
 	tcase_add_test(tests, flags_of_send_and_recv_are_the_kernels);
 	tcase_add_test(tests, waitall_waits_for_the_whole_length);
 	tcase_add_test(tests, send_all_of_nothing_is_nothing);

@@ -20,6 +20,7 @@
 #include "engine/op.h"
 #include "engine/plain.h"
 #include "io/await.h"
+#include "io/message.h"
 #include "io/transfer.h"
 #include "zsync/file.h"
 #include "zsync/net.h"
@@ -323,10 +324,16 @@ ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
 		.length = 1,
 		.flags = (uint32_t)first_flags(flags),
 	};
+	struct msghdr clear;
 	int ret;
 
 	if (!message)
 		return zs_explain_none(-EINVAL);
+	if (ZS_MESSAGE_HAS_GAPS) {
+		zs_message_clear_gaps(&clear, message);
+		zs_message_clear_control(&clear);
+		op.address = (uint64_t)(uintptr_t)&clear;
+	}
 	ret = zs_await(&op);
 	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
 		return zs_send_later(&op);
@@ -345,6 +352,8 @@ ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
 
 	if (!message)
 		return zs_explain_none(-EINVAL);
+	if (ZS_MESSAGE_HAS_GAPS)
+		zs_message_clear_gaps(message, message);
 	if (flags & MSG_DONTWAIT)
 		return zs_await(&op);
 	return zs_await_ready(&op, flags & MSG_ERRQUEUE ? POLLERR : POLLIN);

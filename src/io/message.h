@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What C libraries and the kernel see differently in a message. Some (musl)
+ * have the lengths of POSIX, which are ints, with a gap where the kernel reads
+ * the upper half of a long. Their own calls clear these gaps in a copy; what
+ * goes to a ring passes no library. For net.c.
+ */
+#ifndef ZS_IO_MESSAGE_H
+#define ZS_IO_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+enum {
+	ZS_MESSAGE_HAS_GAPS = sizeof(((struct msghdr *)0)->msg_iovlen) <
+			      sizeof(size_t)
+};
+
+/* Into @clear, which may be @message itself. */
+static inline void zs_message_clear_gaps(struct msghdr *clear,
+					 const struct msghdr *message)
+{
+	*clear = (struct msghdr){
+		.msg_name = message->msg_name,
+		.msg_namelen = message->msg_namelen,
+		.msg_iov = message->msg_iov,
+		.msg_iovlen = message->msg_iovlen,
+		.msg_control = message->msg_control,
+		.msg_controllen = message->msg_controllen,
+		.msg_flags = message->msg_flags,
+	};
+}
+
+/* In the control data of @message, where they are: the bytes between a length
+ * and a level mean nothing to its owner. */
+static inline void zs_message_clear_control(const struct msghdr *message)
+{
+	struct msghdr copy = *message;
+	struct cmsghdr *header;
+
+	for (header = CMSG_FIRSTHDR(&copy); header;
+	     header = CMSG_NXTHDR(&copy, header))
+		*header = (struct cmsghdr){
+			.cmsg_len = header->cmsg_len,
+			.cmsg_level = header->cmsg_level,
+			.cmsg_type = header->cmsg_type,
+		};
+}
+
+#endif
