@@ -55,10 +55,11 @@ ARCH ?= $(HOST)
 CROSS_COMPILE ?= $(if $(filter-out $(HOST),$(ARCH)),$(ARCH)-linux-gnu-)
 cross := $(filter-out $(HOST),$(ARCH))
 
-ifneq ($(words $(wildcard arch/$(ARCH)/switch.h arch/$(ARCH)/switch.S)),2)
+port := $(addprefix arch/$(ARCH)/,switch.h switch.S syscall.h)
+ifneq ($(words $(wildcard $(port))),3)
 $(error zsync does not know the architecture '$(ARCH)', only: $(notdir \
-	$(patsubst %/,%,$(wildcard arch/*/))). A port adds two files, \
-	arch/$(ARCH)/switch.h and arch/$(ARCH)/switch.S)
+	$(patsubst %/,%,$(wildcard arch/*/))). A port adds three files: \
+	$(port))
 endif
 
 # $(call tool,VARIABLE,NAME): what the user set, else NAME.

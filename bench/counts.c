@@ -32,7 +32,7 @@ struct count {
 static const struct count trips[] = {
 	{ "echo round trip", "zsync", 380, 0, 0, 250 },
 	{ "the same, bare ring", "raw_ring", 0, 0, 0, 0 },
-	{ "echo on thread_pool", "zsync_pool", 500, 0, 0, 250 },
+	{ "echo on thread_pool", "zsync_pool", 400, 0, 0, 250 },
 	{ "the same, bare epoll", "raw_epoll", 0, 0, 0, 0 },
 };
 

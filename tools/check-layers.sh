@@ -50,6 +50,9 @@ function complain(why) {
 	else if (name == "switch.h") {
 		if (room != "arch" && file != "src/sched/task.c")
 			complain("only src/sched/task.c includes switch.h")
+	} else if (name == "syscall.h") {
+		if (file != "src/engine/bare.h")
+			complain("only src/engine/bare.h includes syscall.h")
 	} else if (!index(name, "/"))
 		complain("\"" name "\" does not name its room")
 	else if (!index(" " below[room] " ", " " target " "))

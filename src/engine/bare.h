@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The calls of every message, for those who make them without a ring. On any
- * thread; errno may change.
+ * thread; errno stays as it was.
  */
 #ifndef ZS_ENGINE_BARE_H
 #define ZS_ENGINE_BARE_H
@@ -12,41 +12,68 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "syscall.h"
+
 #include "base/compiler.h"
 
+/* Of a call by its name, and by errno. */
 static inline int zs_result_of(long ret)
 {
 	return ret < 0 ? -errno : (int)ret;
 }
 
 /*
- * Not through send() and recv(), which in a process of several threads are
- * points of cancellation: that costs more instructions than all the rest of an
- * attempt. Sanitizers have to see them.
+ * By the instruction: send() and recv() are points of cancellation in a process
+ * of several threads, which costs more instructions than all the rest of an
+ * attempt, and syscall() sets errno. Sanitizers have to see the calls, though.
  */
 #if defined(ZS_ASAN) || defined(ZS_TSAN)
-#define zs_send_bare(fd, buffer, length, flags) send(fd, buffer, length, flags)
-#define zs_recv_bare(fd, buffer, length, flags) recv(fd, buffer, length, flags)
+static inline int zs_send_bare(int fd, const void *buffer, size_t length,
+			       int flags)
+{
+	int saved_errno = errno;
+	int ret = zs_result_of(send(fd, buffer, length, flags));
+
+	errno = saved_errno;
+	return ret;
+}
+
+static inline int zs_recv_bare(int fd, void *buffer, size_t length, int flags)
+{
+	int saved_errno = errno;
+	int ret = zs_result_of(recv(fd, buffer, length, flags));
+
+	errno = saved_errno;
+	return ret;
+}
 #else
-#define zs_send_bare(fd, buffer, length, flags) \
-	syscall(SYS_sendto, fd, buffer, length, flags, NULL, 0)
-#define zs_recv_bare(fd, buffer, length, flags) \
-	syscall(SYS_recvfrom, fd, buffer, length, flags, NULL, NULL)
+static ZS_ALWAYS_INLINE int zs_send_bare(int fd, const void *buffer,
+					 size_t length, int flags)
+{
+	return (int)zs_syscall(SYS_sendto, fd, (long)buffer, (long)length,
+			       flags, 0, 0);
+}
+
+static ZS_ALWAYS_INLINE int zs_recv_bare(int fd, void *buffer, size_t length,
+					 int flags)
+{
+	return (int)zs_syscall(SYS_recvfrom, fd, (long)buffer, (long)length,
+			       flags, 0, 0);
+}
 #endif
 
 /* Without waiting: a result or a negative errno. */
 static ZS_ALWAYS_INLINE int zs_send_now(int fd, const void *buffer,
 					size_t length, int flags)
 {
-	return zs_result_of(zs_send_bare(fd, buffer, length,
-					 flags | MSG_NOSIGNAL | MSG_DONTWAIT));
+	return zs_send_bare(fd, buffer, length,
+			    flags | MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
 static ZS_ALWAYS_INLINE int zs_recv_now(int fd, void *buffer, size_t length,
 					int flags)
 {
-	return zs_result_of(
-		zs_recv_bare(fd, buffer, length, flags | MSG_DONTWAIT));
+	return zs_recv_bare(fd, buffer, length, flags | MSG_DONTWAIT);
 }
 
 #endif

@@ -98,12 +98,6 @@ static bool end(struct zs_op *op, int result)
 	return true;
 }
 
-/* One that peeks leaves all there is. */
-static bool is_plain_recv(const struct zs_op *op)
-{
-	return op->code == ZS_OP_RECV && op->flags == 0;
-}
-
 static uint16_t events_of(const struct zs_op *op)
 {
 	uint16_t events = zs_op_types[op->code].events;
@@ -164,19 +158,11 @@ static ZS_ALWAYS_INLINE bool park(struct zs_plain *plain,
 	return park_on(plain, watch, op);
 }
 
-/* For streams: of a datagram socket the hint costs a call now and then. */
-static ZS_ALWAYS_INLINE void note_received(struct zs_watch *watch, int received,
-					   uint32_t length)
-{
-	if (received > 0 && (uint32_t)received < length && watch)
-		watch->is_drained = watch->trust != ZS_WATCH_TRUSTED;
-}
-
 /* It is not worth a system call to be told that there is nothing yet. */
 static ZS_ALWAYS_INLINE bool is_vain(struct zs_watch *watch,
 				     const struct zs_op *op)
 {
-	if (!watch || !watch->is_drained || !is_plain_recv(op))
+	if (!watch || !watch->is_drained || !zs_plain_is_recv(op))
 		return false;
 	watch->is_drained = false;
 	return true;
@@ -191,8 +177,8 @@ static bool attempt(struct zs_plain *plain, struct zs_op *op)
 		return park(plain, watch, op);
 	ret = zs_op_types[op->code].attempt(op);
 	if (zs_likely(ret >= -ZS_ERRNO_MAX)) {
-		if (is_plain_recv(op))
-			note_received(watch, ret, op->length);
+		if (watch && zs_plain_is_recv(op))
+			zs_plain_note_received(watch, ret, op->length);
 		return end(op, ret);
 	}
 	if (ret == ZS_OP_NEEDS_THREAD)
@@ -296,8 +282,8 @@ attempt_parked(struct zs_plain *plain, struct zs_op *op, struct zs_queue *done,
 	take_out(watch, before, op);
 	plain->num_parked--;
 	if (zs_likely(ret >= -ZS_ERRNO_MAX)) {
-		if (is_plain_recv(op))
-			note_received(watch, ret, op->length);
+		if (zs_plain_is_recv(op))
+			zs_plain_note_received(watch, ret, op->length);
 		end(op, ret);
 	} else {
 		is_done = plain->model->call(plain, op, ZS_LANE_WAITING);
@@ -322,43 +308,13 @@ void zs_plain_fail_all(struct zs_plain *plain, struct zs_watch *watch,
 	}
 }
 
-/* Whoever that is goes on when the others of this reap have been fired: into
- * the caches with the first lines of what it is. */
-static ZS_ALWAYS_INLINE void fetch_owner(const struct zs_op *op)
-{
-	const char *owner = op->link.item;
-
-	__builtin_prefetch(owner);
-	__builtin_prefetch(owner + 64);
-	__builtin_prefetch(owner + 128);
-}
-
-/* The usual one: a receive, alone. */
-static ZS_ALWAYS_INLINE bool fire_recv(struct zs_plain *plain,
-				       struct zs_watch *watch, struct zs_op *op,
-				       struct zs_queue *done)
-{
-	int ret = zs_recv_now(op->fd, (void *)(uintptr_t)op->address,
-			      op->length, 0);
-
-	if (zs_unlikely(ret == -EAGAIN))
-		return false;
-	fetch_owner(op);
-	watch->first = NULL;
-	plain->num_parked--;
-	note_received(watch, ret, op->length);
-	end(op, ret);
-	ZS_COUNT(plain->engine.counters.completed, 1);
-	zs_queue_append(done, &op->link);
-	return true;
-}
-
-static ZS_NOINLINE bool fire_all(struct zs_plain *plain, struct zs_watch *watch,
-				 uint16_t events, struct zs_queue *done)
+bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
+		   uint16_t events, struct zs_queue *done)
 {
 	struct zs_op *op = watch->first, *before = NULL, *next;
 	bool is_of_use = false;
 
+	watch->is_drained = false;
 	for (; op; op = next) {
 		next = next_of(op);
 		if ((events & (events_of(op) | POLLERR | POLLHUP | POLLNVAL)) &&
@@ -368,18 +324,6 @@ static ZS_NOINLINE bool fire_all(struct zs_plain *plain, struct zs_watch *watch,
 			before = op;
 	}
 	return is_of_use;
-}
-
-bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
-		   uint16_t events, struct zs_queue *done)
-{
-	struct zs_op *op = watch->first;
-
-	watch->is_drained = false;
-	if (zs_likely(op && !op->link.next && is_plain_recv(op) &&
-		      (events & POLLIN)))
-		return fire_recv(plain, watch, op, done);
-	return fire_all(plain, watch, events, done);
 }
 
 void zs_plain_take_done(struct zs_plain *plain, struct zs_queue *done)

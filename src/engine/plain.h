@@ -111,6 +111,29 @@ static ZS_ALWAYS_INLINE struct zs_watch *zs_plain_watch(struct zs_plain *plain,
 	return &plain->chunks[chunk][(uint32_t)fd % ZS_WATCH_CHUNK];
 }
 
+/* Of one that has been waited for. */
+static ZS_ALWAYS_INLINE struct zs_watch *
+zs_plain_known_watch(struct zs_plain *plain, int fd)
+{
+	struct zs_watch *chunk = plain->chunks[(uint32_t)fd / ZS_WATCH_CHUNK];
+
+	return &chunk[(uint32_t)fd % ZS_WATCH_CHUNK];
+}
+
+/* One that peeks leaves all there is. */
+static ZS_ALWAYS_INLINE bool zs_plain_is_recv(const struct zs_op *op)
+{
+	return op->code == ZS_OP_RECV && op->flags == 0;
+}
+
+/* For streams: of a datagram socket the hint costs a call now and then. */
+static ZS_ALWAYS_INLINE void
+zs_plain_note_received(struct zs_watch *watch, int received, uint32_t length)
+{
+	if (received > 0 && (uint32_t)received < length)
+		watch->is_drained = watch->trust != ZS_WATCH_TRUSTED;
+}
+
 /* --- before it is an op --- */
 
 /* Operations that are done at once are counted, and now and then one is to be
@@ -166,18 +189,6 @@ bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_flush(struct zs_engine *engine);
 void zs_plain_renew(struct zs_engine *engine, int fd);
-
-/* What zs_plain_fire() will look at: into the caches, while a call is made for
- * the one before it. */
-static ZS_ALWAYS_INLINE void zs_plain_fetch(struct zs_plain *plain, int fd)
-{
-	struct zs_watch *watch = zs_plain_watch(plain, fd);
-
-	if (!watch || !watch->first)
-		return;
-	__builtin_prefetch(watch->first);
-	__builtin_prefetch(&watch->first->fd);
-}
 
 /* @events have happened to the descriptor of @watch: ops that are done by that
  * are appended to @done. False: none is. */

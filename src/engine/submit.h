@@ -11,19 +11,27 @@
 #include "engine/engine.h"
 #include "engine/uring.h"
 
-/* As zs_engine_ops.submit: true if @op has its result. @asked has the same
- * arguments as @op, or is @op: a copy that nobody else can see may stay in
- * registers. */
-static ZS_ALWAYS_INLINE bool zs_engine_submit(struct zs_engine *engine,
-					      struct zs_op *op,
-					      const struct zs_op *asked)
+/* As zs_engine_ops.submit, of one that has a ring: true if @op has its result.
+ * @asked has the same arguments as @op, or is @op: a copy that nobody else can
+ * see may stay in registers. */
+static ZS_ALWAYS_INLINE bool zs_engine_submit_to_ring(struct zs_engine *engine,
+						      struct zs_op *op,
+						      const struct zs_op *asked)
 {
 	struct zs_uring *uring =
 		zs_container_of(engine, struct zs_uring, engine);
 
-	if (zs_likely(engine->ops == &zs_uring_ops) &&
-	    zs_likely(zs_uring_queue(uring, op, asked)))
-		return false;
+	return zs_unlikely(!zs_uring_queue(uring, op, asked)) &&
+	       engine->ops->submit(engine, op);
+}
+
+/* The same of any. */
+static ZS_ALWAYS_INLINE bool zs_engine_submit(struct zs_engine *engine,
+					      struct zs_op *op,
+					      const struct zs_op *asked)
+{
+	if (zs_likely(engine->ops == &zs_uring_ops))
+		return zs_engine_submit_to_ring(engine, op, asked);
 	return engine->ops->submit(engine, op);
 }
 

@@ -97,12 +97,12 @@ static ZS_ALWAYS_INLINE int zs_await_submit(struct zs_worker *worker,
 	return op->result;
 }
 
-/* May the running task, which is @worker's, begin an operation on @fd, and need
- * nothing be done before? */
+/* May the running task, if there is one on @worker, begin an operation on @fd,
+ * and need nothing be done before? */
 static ZS_ALWAYS_INLINE bool zs_await_is_free(const struct zs_worker *worker,
 					      int fd)
 {
-	const struct zs_task *task = worker ? worker->current : NULL;
+	const struct zs_task *task = worker->current;
 
 	return zs_likely(task && task->is_linked &&
 			 zs_fds_is_user(worker, task, fd) &&
@@ -117,13 +117,27 @@ static ZS_ALWAYS_INLINE int zs_await_inline(struct zs_op *op,
 	struct zs_worker *worker = zs_worker_self;
 	int ret;
 
-	if (zs_unlikely(!zs_await_is_free(worker, asked->fd)))
+	if (zs_unlikely(!worker || !zs_await_is_free(worker, asked->fd)))
 		return zs_await(op);
 	ret = zs_await_submit(worker, op, asked, &zs_await_cancellable);
 	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
 }
 
-/* The same, deaf to cancellation. For what releases something. */
+/* The same for who knows that @worker, the running one, has a ring. */
+static ZS_ALWAYS_INLINE int zs_await_on_ring(struct zs_worker *worker,
+					     struct zs_op *op,
+					     const struct zs_op *asked)
+{
+	if (zs_unlikely(!zs_await_is_free(worker, asked->fd)))
+		return zs_await(op);
+	op->link.item = worker->current;
+	if (!zs_engine_submit_to_ring(worker->engine, op, asked))
+		zs_task_park(&zs_await_cancellable, op);
+	return zs_likely(op->result >= 0) ? op->result :
+					    zs_await_error(op->result);
+}
+
+/* zs_await(), deaf to cancellation. For what releases something. */
 int zs_await_shielded(struct zs_op *op);
 
 #endif

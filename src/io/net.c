@@ -183,19 +183,51 @@ static int first_flags(int flags)
 	return (flags & ~MSG_WAITALL) | MSG_NOSIGNAL | MSG_DONTWAIT;
 }
 
-/* --- without a ring --- */
+/* --- streams --- */
 
-static ZS_ALWAYS_INLINE bool is_plain(const struct zs_worker *worker)
+/*
+ * Without a ring the first attempt is made before there is an op, and where a
+ * receive is known to have to wait none is made. The public functions need no
+ * frame: what does is left to others, by calls that end them, whose parameters
+ * are where they were.
+ */
+
+/* Is the first attempt to send to be made here? With other flags it is made by
+ * the op. */
+static ZS_ALWAYS_INLINE bool may_try(const struct zs_worker *worker, int fd,
+				     int flags)
 {
-	return worker && zs_engine_is_plain(worker->engine);
+	return zs_likely((flags & ~MSG_NOSIGNAL) == 0 &&
+			 zs_await_is_free(worker, fd) &&
+			 zs_plain_may_try(zs_plain_of(worker->engine)));
 }
 
-static ZS_ALWAYS_INLINE int end_plainly(int ret)
+static ZS_ALWAYS_INLINE int try_to_send(struct zs_worker *worker, int fd,
+					const void *buffer, size_t length)
 {
-	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
+	zs_plain_count_tried(zs_plain_of(worker->engine));
+	return zs_send_now(fd, buffer, length, 0);
 }
 
-/* What goes at the first attempt. */
+/* The result of the first attempt by an op. */
+static ZS_ALWAYS_INLINE ssize_t end_send(struct zs_op *op, int ret, int flags)
+{
+	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
+		return zs_send_later(op);
+	return ret;
+}
+
+static ZS_NOINLINE ssize_t send_on_ring(int fd, const void *buffer,
+					size_t length, int flags,
+					struct zs_worker *worker)
+{
+	struct zs_op op;
+	int ret = zs_transfer_on_ring(worker, &op, ZS_OP_SEND, fd, buffer,
+				      length, 0, first_flags(flags));
+
+	return end_send(&op, ret, flags);
+}
+
 static ZS_NOINLINE ssize_t send_as_op(int fd, const void *buffer, size_t length,
 				      int flags)
 {
@@ -203,105 +235,65 @@ static ZS_NOINLINE ssize_t send_as_op(int fd, const void *buffer, size_t length,
 
 	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
 			 first_flags(flags));
-	return zs_await(&op);
+	return end_send(&op, zs_await(&op), flags);
 }
 
-static ZS_ALWAYS_INLINE ssize_t send_first_plainly(struct zs_worker *worker,
-						   int fd, const void *buffer,
-						   size_t length, int flags)
-{
-	struct zs_plain *plain = zs_plain_of(worker->engine);
-	int saved_errno = *worker->errno_place;
-	int ret;
-
-	if (zs_unlikely(!zs_await_is_free(worker, fd) ||
-			!zs_plain_may_try(plain)))
-		return send_as_op(fd, buffer, length, flags);
-	zs_plain_count_tried(plain);
-	ret = zs_send_now(fd, buffer, length, first_flags(flags));
-	if (zs_likely(ret >= 0))
-		return ret;
-	*worker->errno_place = saved_errno;
-	return zs_await_error(ret);
-}
-
-static ZS_NOINLINE ssize_t send_later(int fd, const void *buffer, size_t length,
-				      int flags)
+/* It has been tried, and come to @error. */
+static ZS_NOINLINE ssize_t send_after(int fd, const void *buffer, size_t length,
+				      int error)
 {
 	struct zs_op op;
 
 	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
-			 first_flags(flags));
-	return zs_send_later(&op);
+			 first_flags(0));
+	return end_send(&op, zs_await_error(error), 0);
 }
-
-static ZS_NOINLINE ssize_t send_plainly(struct zs_worker *worker, int fd,
-					const void *buffer, size_t length,
-					int flags)
-{
-	ssize_t ret = send_first_plainly(worker, fd, buffer, length, flags);
-
-	if (zs_likely(ret != -EAGAIN) || (flags & MSG_DONTWAIT))
-		return ret;
-	return send_later(fd, buffer, length, flags);
-}
-
-static ZS_NOINLINE ssize_t send_rest(int fd, const void *buffer, size_t length,
-				     int flags, int sent)
-{
-	struct zs_op op;
-
-	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
-			 first_flags(flags));
-	return zs_send_rest(&op, sent, 1);
-}
-
-static ZS_NOINLINE ssize_t send_all_plainly(struct zs_worker *worker, int fd,
-					    const void *buffer, size_t length,
-					    int flags)
-{
-	ssize_t ret = send_first_plainly(worker, fd, buffer, length, flags);
-
-	if (zs_likely(ret == (ssize_t)length) || (flags & MSG_DONTWAIT))
-		return ret;
-	return send_rest(fd, buffer, length, flags, (int)ret);
-}
-
-static ZS_NOINLINE ssize_t recv_plainly(struct zs_worker *worker, int fd,
-					void *buffer, size_t length, int flags)
-{
-	struct zs_plain *plain = zs_plain_of(worker->engine);
-	struct zs_watch *watch = NULL;
-	struct zs_op op;
-
-	if (zs_likely(flags == 0) && zs_await_is_free(worker, fd))
-		watch = zs_plain_watch_for_recv(plain, fd);
-	zs_transfer_fill(&op, ZS_OP_RECV, fd, buffer, length, 0, flags);
-	if (zs_unlikely(!watch))
-		return zs_await(&op);
-	op.link.item = worker->current;
-	zs_plain_wait(plain, watch, &op);
-	zs_task_park(&zs_await_cancellable, &op);
-	return end_plainly(op.result);
-}
-
-/* --- streams --- */
 
 ZS_PUBLIC ssize_t zs_send(int fd, const void *buffer, size_t length, int flags)
 {
 	struct zs_worker *worker = zs_worker_self;
-	struct zs_op op;
 	int ret;
 
 	if (zs_transfer_is_bad(buffer, length))
 		return zs_explain_none(-EINVAL);
-	if (is_plain(worker))
-		return send_plainly(worker, fd, buffer, length, flags);
-	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
-			     first_flags(flags));
-	if (zs_unlikely(ret == -EAGAIN) && !(flags & MSG_DONTWAIT))
-		return zs_send_later(&op);
-	return ret;
+	if (zs_unlikely(!worker))
+		return zs_explain_none(-EPERM);
+	if (!zs_engine_is_plain(worker->engine))
+		return send_on_ring(fd, buffer, length, flags, worker);
+	if (!may_try(worker, fd, flags))
+		return send_as_op(fd, buffer, length, flags);
+	ret = try_to_send(worker, fd, buffer, length);
+	if (zs_likely(ret >= 0))
+		return ret;
+	return send_after(fd, buffer, length, ret);
+}
+
+static ZS_NOINLINE ssize_t recv_on_ring(int fd, void *buffer, size_t length,
+					int flags, struct zs_worker *worker)
+{
+	struct zs_op op;
+
+	return zs_transfer_on_ring(worker, &op, ZS_OP_RECV, fd, buffer, length,
+				   0, flags);
+}
+
+static ZS_NOINLINE ssize_t recv_plainly(int fd, void *buffer, size_t length,
+					int flags, struct zs_worker *worker)
+{
+	struct zs_watch *watch = NULL;
+	struct zs_op op;
+
+	if (zs_likely(flags == 0) && zs_await_is_free(worker, fd))
+		watch = zs_plain_watch_for_recv(zs_plain_of(worker->engine),
+						fd);
+	zs_transfer_fill(&op, ZS_OP_RECV, fd, buffer, length, 0, flags);
+	if (zs_unlikely(!watch))
+		return zs_await(&op);
+	op.link.item = worker->current;
+	zs_plain_wait(zs_plain_of(worker->engine), watch, &op);
+	zs_task_park(&zs_await_cancellable, &op);
+	return zs_likely(op.result >= 0) ? op.result :
+					   zs_await_error(op.result);
 }
 
 ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
@@ -310,10 +302,94 @@ ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
 
 	if (zs_transfer_is_bad(buffer, length))
 		return zs_explain_none(-EINVAL);
-	if (is_plain(worker))
-		return recv_plainly(worker, fd, buffer, length, flags);
-	return zs_transfer(ZS_OP_RECV, fd, buffer, length, 0, flags);
+	if (zs_unlikely(!worker))
+		return zs_explain_none(-EPERM);
+	if (!zs_engine_is_plain(worker->engine))
+		return recv_on_ring(fd, buffer, length, flags, worker);
+	return recv_plainly(fd, buffer, length, flags, worker);
 }
+
+ZS_NOINLINE ssize_t zs_send_rest(struct zs_op *op, int ret, size_t size)
+{
+	ssize_t sent = 0;
+
+	while (ret > 0 || ret == -EAGAIN) {
+		if (ret > 0) {
+			sent += ret;
+			op->address += (uint64_t)ret * size;
+			op->length -= (uint32_t)ret;
+			if (op->length == 0)
+				return sent;
+		}
+		ret = zs_send_later(op);
+	}
+	return sent > 0 ? sent : ret;
+}
+
+/* The result of the first attempt by an op. */
+static ZS_ALWAYS_INLINE ssize_t end_send_all(struct zs_op *op, int ret,
+					     size_t length, int flags)
+{
+	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
+		return ret;
+	return zs_send_rest(op, ret, 1);
+}
+
+static ZS_NOINLINE ssize_t send_all_on_ring(int fd, const void *buffer,
+					    size_t length, int flags,
+					    struct zs_worker *worker)
+{
+	struct zs_op op;
+	int ret = zs_transfer_on_ring(worker, &op, ZS_OP_SEND, fd, buffer,
+				      length, 0, first_flags(flags));
+
+	return end_send_all(&op, ret, length, flags);
+}
+
+static ZS_NOINLINE ssize_t send_all_as_op(int fd, const void *buffer,
+					  size_t length, int flags)
+{
+	struct zs_op op;
+
+	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			 first_flags(flags));
+	return end_send_all(&op, zs_await(&op), length, flags);
+}
+
+/* It has been tried, and come to @ret. */
+static ZS_NOINLINE ssize_t send_all_after(int fd, const void *buffer,
+					  size_t length, int ret)
+{
+	struct zs_op op;
+
+	zs_transfer_fill(&op, ZS_OP_SEND, fd, buffer, length, 0,
+			 first_flags(0));
+	if (ret < 0)
+		ret = zs_await_error(ret);
+	return zs_send_rest(&op, ret, 1);
+}
+
+ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
+			      int flags)
+{
+	struct zs_worker *worker = zs_worker_self;
+	int ret;
+
+	if (zs_transfer_is_bad(buffer, length))
+		return zs_explain_none(-EINVAL);
+	if (zs_unlikely(!worker))
+		return zs_explain_none(-EPERM);
+	if (!zs_engine_is_plain(worker->engine))
+		return send_all_on_ring(fd, buffer, length, flags, worker);
+	if (!may_try(worker, fd, flags))
+		return send_all_as_op(fd, buffer, length, flags);
+	ret = try_to_send(worker, fd, buffer, length);
+	if (zs_likely(ret == (int)length))
+		return ret;
+	return send_all_after(fd, buffer, length, ret);
+}
+
+/* --- messages --- */
 
 ZS_PUBLIC ssize_t zs_sendmsg(int fd, const struct msghdr *message, int flags)
 {
@@ -359,40 +435,7 @@ ZS_PUBLIC ssize_t zs_recvmsg(int fd, struct msghdr *message, int flags)
 	return zs_await_ready(&op, flags & MSG_ERRQUEUE ? POLLERR : POLLIN);
 }
 
-ZS_NOINLINE ssize_t zs_send_rest(struct zs_op *op, int ret, size_t size)
-{
-	ssize_t sent = 0;
-
-	while (ret > 0 || ret == -EAGAIN) {
-		if (ret > 0) {
-			sent += ret;
-			op->address += (uint64_t)ret * size;
-			op->length -= (uint32_t)ret;
-			if (op->length == 0)
-				return sent;
-		}
-		ret = zs_send_later(op);
-	}
-	return sent > 0 ? sent : ret;
-}
-
-ZS_PUBLIC ssize_t zs_send_all(int fd, const void *buffer, size_t length,
-			      int flags)
-{
-	struct zs_worker *worker = zs_worker_self;
-	struct zs_op op;
-	int ret;
-
-	if (zs_transfer_is_bad(buffer, length))
-		return zs_explain_none(-EINVAL);
-	if (is_plain(worker))
-		return send_all_plainly(worker, fd, buffer, length, flags);
-	ret = zs_transfer_by(&op, ZS_OP_SEND, fd, buffer, length, 0,
-			     first_flags(flags));
-	if (zs_likely(ret == (int)length) || (flags & MSG_DONTWAIT))
-		return ret;
-	return zs_send_rest(&op, ret, 1);
-}
+/* --- readiness --- */
 
 /*
  * The ring always watches for POLLRDHUP, asked or not, and would at once be

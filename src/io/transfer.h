@@ -55,6 +55,19 @@ static ZS_ALWAYS_INLINE int zs_transfer_by(struct zs_op *op,
 	return zs_await_inline(op, &asked);
 }
 
+/* The same for who knows that @worker, the running one, has a ring. */
+static ZS_ALWAYS_INLINE int
+zs_transfer_on_ring(struct zs_worker *worker, struct zs_op *op,
+		    enum zs_op_code code, int fd, const void *buffer,
+		    size_t length, uint64_t offset, int flags)
+{
+	struct zs_op asked;
+
+	zs_transfer_fill(op, code, fd, buffer, length, offset, flags);
+	zs_transfer_fill(&asked, code, fd, buffer, length, offset, flags);
+	return zs_await_on_ring(worker, op, &asked);
+}
+
 static ZS_ALWAYS_INLINE int zs_transfer(enum zs_op_code code, int fd,
 					const void *buffer, size_t length,
 					uint64_t offset, int flags)
