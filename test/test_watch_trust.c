@@ -7,7 +7,9 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "descriptors.h"
@@ -16,6 +18,7 @@
 enum {
 	TRAINING = 12, /* waits: more than it takes */
 	ROUNDS = 20,
+	IGNORED = 100,
 	/* Less than any engine takes to look by itself. */
 	SOON_NS = 40 * ZS_MILLISECOND,
 };
@@ -125,6 +128,74 @@ START_TEST(trusted_number_that_is_another_files_now_is_watched)
 	int type = _i;
 
 	ck_assert_int_eq(run_task(replace_and_receive, &type), 0);
+}
+END_TEST
+
+static int64_t second_ns;
+
+/* Once one of them has been seen to be, the others are watched anew. */
+static int replace_two(void *arg)
+{
+	struct zs_nursery nursery;
+	int other[2], i;
+	int64_t time_ns = 0;
+
+	make_pair(*(int *)arg);
+	train();
+	other[0] = fds[0];
+	other[1] = fds[1];
+	make_pair(*(int *)arg);
+	train();
+	for (i = 0; i < 2; i++) {
+		replace();
+		time_ns = zs_now();
+		ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+		zs_nursery_spawn(nursery, send_to_waiter, &fds[1]);
+		ck_assert_int_eq(receive(), 1);
+		time_ns = zs_now() - time_ns;
+		ck_assert_int_eq(zs_nursery_wait(nursery), 0);
+		close_pair();
+		fds[0] = other[0];
+		fds[1] = other[1];
+	}
+	second_ns = time_ns;
+	return 0;
+}
+
+/* On a machine that is busy with other things any of them may take long. */
+START_TEST(no_number_is_trusted_once_one_was_another_files)
+{
+	int64_t least_ns = INT64_MAX;
+	int type = _i, i;
+
+	for (i = 0; i < ROUNDS && least_ns >= SOON_NS; i++) {
+		ck_assert_int_eq(run_task(replace_two, &type), 0);
+		least_ns = second_ns < least_ns ? second_ns : least_ns;
+	}
+	ck_assert_int_lt(least_ns, SOON_NS);
+}
+END_TEST
+
+static int read_file_of_a_trusted_number(void *arg)
+{
+	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	char bytes[16];
+	struct iovec part = { bytes, sizeof(bytes) };
+
+	make_pair(*(int *)arg);
+	train();
+	ck_assert_int_eq(dup2(file, fds[0]), fds[0]);
+	ck_assert_int_eq(zs_preadv(fds[0], &part, 1, 0, 0), 16);
+	close(file);
+	close_pair();
+	return 0;
+}
+
+START_TEST(trusted_number_that_is_a_regular_files_now_is_read)
+{
+	int type = _i;
+
+	ck_assert_int_eq(run_task(read_file_of_a_trusted_number, &type), 0);
 }
 END_TEST
 
@@ -286,6 +357,44 @@ START_TEST(ignored_events_are_not_missed)
 }
 END_TEST
 
+static int train_alone(void *arg)
+{
+	(void)arg;
+	train();
+	return 0;
+}
+
+/* What one task has received from and another one only sends on. */
+static int ignore_for_long(void *arg)
+{
+	struct zs_nursery nursery;
+	struct zs_stats before, after;
+	int i;
+
+	make_pair(*(int *)arg);
+	ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+	zs_nursery_spawn(nursery, train_alone, NULL);
+	ck_assert_int_eq(zs_nursery_wait(nursery), 0);
+	ck_assert_int_eq(zs_send(fds[0], "y", 1, 0), 1);
+	zs_stats(NULL, &before);
+	for (i = 0; i < IGNORED; i++) {
+		ck_assert_int_eq(send(fds[1], "x", 1, 0), 1);
+		ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+	}
+	zs_stats(NULL, &after);
+	close_pair();
+	return (int)(after.total.sleeps - before.total.sleeps);
+}
+
+/* One for each pause, and a few more. */
+START_TEST(events_that_nobody_waits_for_wake_nobody)
+{
+	int type = _i;
+
+	ck_assert_int_lt(run_task(ignore_for_long, &type), IGNORED * 3 / 2);
+}
+END_TEST
+
 static Suite *watch_trust_suite(void)
 {
 	Suite *suite = suite_create("watch_trust");
@@ -300,12 +409,20 @@ static Suite *watch_trust_suite(void)
 			    trusted_number_that_is_no_files_now_is_refused, 0,
 			    types);
 	tcase_add_loop_test(tests,
+			    no_number_is_trusted_once_one_was_another_files, 0,
+			    types);
+	tcase_add_loop_test(tests,
+			    trusted_number_that_is_a_regular_files_now_is_read,
+			    0, types);
+	tcase_add_loop_test(tests,
 			    number_that_was_closed_is_watched_for_its_next_file,
 			    0, types);
 	tcase_add_loop_test(tests,
 			    what_a_short_receive_leaves_is_received_at_once, 0,
 			    sizeof(leftovers) / sizeof(leftovers[0]));
 	tcase_add_loop_test(tests, ignored_events_are_not_missed, 0, types);
+	tcase_add_loop_test(tests, events_that_nobody_waits_for_wake_nobody, 0,
+			    types);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

@@ -520,6 +520,7 @@ static const struct zs_engine_ops blocking_ops = {
 	.detach = blocking_detach,
 	.flush = zs_plain_flush,
 	.renew = zs_plain_renew,
+	.forget = zs_plain_forget,
 	.reap = blocking_reap,
 	.ready = blocking_ready,
 	.wake = blocking_wake,

@@ -58,8 +58,12 @@ struct zs_engine_ops {
 	bool (*detach)(struct zs_engine *engine, struct zs_op *op,
 		       struct zs_detached *detached);
 	/* A task that has not used @fd before is about to: its number may be
-	 * another file's by now. NULL: an engine that does not mind. */
+	 * another file's by now, and not by a close that was counted. NULL: an
+	 * engine that does not mind. */
 	void (*renew)(struct zs_engine *engine, int fd);
+	/* @fd, which no op here is for any more, is about to be closed on
+	 * another worker. NULL: likewise. */
+	void (*forget)(struct zs_engine *engine, int fd);
 	/* Hands what was submitted to the kernel, without waiting. */
 	void (*flush)(struct zs_engine *engine);
 	/* Flushes; waits up to @wait_ns (0 or less: not at all, INT64_MAX:
@@ -97,6 +101,10 @@ struct zs_engine {
 	/* The last reap has left something for the next one, after the tasks
 	 * that it has made ready. */
 	bool has_more;
+	/* The runtime's: how often each number below num_closes has been closed
+	 * by an op, or is about to be. */
+	const _Atomic uint32_t *closes;
+	uint32_t num_closes;
 };
 
 /*

@@ -4,16 +4,6 @@
  * a time, an eventfd for wakes, and the runtime's pool for calls that wait.
  * Called through zs_engine_ops.
  *
- * A descriptor is added once and watched by edges. Arming it anew makes the
- * kernel look whether it is ready by now, which costs a call. An operation that
- * has just been attempted in vain can do without: whatever comes later is an
- * edge, if only the number is still the same file's. Whoever closes and opens
- * descriptors by other ways than ours leaves us with watches of files that are
- * gone, so this is
- * - relied on only where it has been right a few times (trust),
- * - checked all the same, by arming, where an operation waits for long,
- * - never relied on again once it has been wrong.
- *
  * Events that nobody waits for are put up with a few times, and then not
  * watched for any more. The eventfd and the timerfd are watched by edges, too,
  * so that they need not be read.
@@ -21,8 +11,6 @@
 #include "engine/epoll.h"
 
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -44,37 +32,12 @@ enum {
 	/* How long an engine that ends waits for detached ops. */
 	DETACHED_WAIT_NS = 100000000,
 	RETRY_NS = 1000000,
-	/* An op that waits on trust is checked after one to two of these. */
-	CHECK_MS = 50,
-	CHECK_NS = CHECK_MS * 1000000,
 	VAIN_MOST = 4, /* events in a row */
 	/* Then their tasks run, while what they need is in the caches. */
 	EVENTS_AT_ONCE = 32,
-	/* What is watched for beside what is wanted. Of these, data that comes
-	 * with them is no sign that a receive has taken all there is. */
-	ODD_EVENTS = EPOLLRDHUP | EPOLLPRI,
+	/* Data that comes with others is no sign that a receive has taken all
+	 * there is. */
 	PLAIN_EVENTS = EPOLLIN | EPOLLOUT,
-};
-
-struct zs_epoll {
-	struct zs_plain plain;
-	struct zs_returns returns;
-	int epoll_fd;
-	int wake_fd; /* anyone writes */
-	int timer_fd;
-	int64_t timer_ns; /* what it is set to; INT64_MAX: it is not */
-	/* Somebody else waits for epoll_fd, which is readable until all that it
-	 * has to tell has been fetched. */
-	bool is_embedded;
-	/* A descriptor was another file behind our back: nothing is relied on.
-	 */
-	bool is_wary;
-	int64_t checked_ns; /* when waits on trust were checked last */
-	/* Had from the kernel, and not yet dealt with: from next_event on. */
-	uint32_t num_events;
-	uint32_t next_event;
-	uint32_t most_events;
-	struct epoll_event events[];
 };
 
 static struct zs_epoll *epoll_of(struct zs_engine *engine)
@@ -83,88 +46,6 @@ static struct zs_epoll *epoll_of(struct zs_engine *engine)
 }
 
 /* --- the model's part --- */
-
-static int control(struct zs_epoll *epoll, int operation, int fd,
-		   uint32_t events, int data)
-{
-	struct epoll_event event = { .events = events, .data.fd = data };
-
-	return epoll_ctl(epoll->epoll_fd, operation, fd, &event) < 0 ? -errno :
-								       0;
-}
-
-/* Of others a short receive may leave something: the next message, or what came
- * with another descriptor. */
-static bool is_tcp(int fd)
-{
-	char protocol[16];
-	socklen_t size = sizeof(protocol);
-
-	/* None on top of it: TLS has records. */
-	return getsockopt(fd, IPPROTO_TCP, TCP_ULP, protocol, &size) == 0 &&
-	       size == 0;
-}
-
-/* What was armed is armed still. */
-static void gain_trust(struct zs_epoll *epoll, struct zs_watch *watch, int fd)
-{
-	if (epoll->is_wary || watch->trust >= ZS_WATCH_TRUSTED ||
-	    ++watch->trust < ZS_WATCH_TRUSTED)
-		return;
-	watch->is_drained = false;
-	if (is_tcp(fd))
-		watch->trust = ZS_WATCH_TRUSTED_STREAM;
-}
-
-static void check_waits(struct zs_epoll *epoll);
-
-/* What was known to be armed was not. */
-static ZS_COLD void be_wary(struct zs_epoll *epoll, struct zs_watch *watch)
-{
-	watch->trust = 0;
-	if (epoll->is_wary)
-		return;
-	epoll->is_wary = true;
-	check_waits(epoll);
-}
-
-/* Whether it has been added is only known for sure by trying. */
-static int epoll_arm(struct zs_plain *plain, struct zs_watch *watch, int fd,
-		     uint16_t wanted)
-{
-	struct zs_epoll *epoll = zs_container_of(plain, struct zs_epoll, plain);
-	uint32_t events = wanted | ODD_EVENTS | (uint32_t)EPOLLET;
-	int ret = -ENOENT;
-
-	/* One event too many costs less than to prevent it. */
-	if (wanted == 0)
-		return 0;
-	if (watch->is_known) {
-		ret = control(epoll, EPOLL_CTL_MOD, fd, events, fd);
-		if (zs_likely(ret == 0))
-			gain_trust(epoll, watch, fd);
-		else if (ret == -ENOENT || ret == -EBADF)
-			be_wary(epoll, watch);
-	}
-	if (ret == -ENOENT)
-		ret = control(epoll, EPOLL_CTL_ADD, fd, events, fd);
-	if (ret == -EEXIST)
-		ret = control(epoll, EPOLL_CTL_MOD, fd, events, fd);
-	watch->is_known = ret == 0;
-	watch->armed = ret == 0 ? wanted : 0;
-	watch->unchecked = ZS_WATCH_CHECKED;
-	return ret;
-}
-
-/* A duplicate, in another process perhaps, would keep us informed. */
-static void epoll_forget(struct zs_plain *plain, struct zs_watch *watch, int fd)
-{
-	struct zs_epoll *epoll = zs_container_of(plain, struct zs_epoll, plain);
-
-	if (watch->is_known && watch->armed)
-		control(epoll, EPOLL_CTL_DEL, fd, 0, fd);
-	watch->armed = 0;
-}
 
 static bool epoll_call(struct zs_plain *plain, struct zs_op *op,
 		       enum zs_lane lane)
@@ -186,72 +67,11 @@ static bool epoll_cancel_call(struct zs_plain *plain, struct zs_op *op)
 }
 
 static const struct zs_plain_model model = {
-	.arm = epoll_arm,
-	.forget = epoll_forget,
+	.arm = zs_epoll_arm,
+	.forget = zs_epoll_forget,
 	.call = epoll_call,
 	.cancel_call = epoll_cancel_call,
 };
-
-/* --- waits on trust --- */
-
-static void check_wait(struct zs_epoll *epoll, struct zs_watch *watch, int fd)
-{
-	struct zs_plain *plain = &epoll->plain;
-	int ret;
-
-	if (!watch->first) {
-		watch->unchecked = ZS_WATCH_CHECKED;
-		return;
-	}
-	if (watch->unchecked == ZS_WATCH_SINCE_LATELY && !epoll->is_wary) {
-		watch->unchecked = ZS_WATCH_SINCE_LONG;
-		plain->has_unchecked = true;
-		return;
-	}
-	ret = epoll_arm(plain, watch, fd, zs_plain_wanted(watch));
-	if (ret < 0)
-		zs_plain_fail_all(plain, watch, ret);
-}
-
-static void check_chunk(struct zs_epoll *epoll, int chunk)
-{
-	struct zs_watch *watches = epoll->plain.chunks[chunk];
-	int i;
-
-	for (i = 0; i < ZS_WATCH_CHUNK; i++)
-		if (watches[i].unchecked != ZS_WATCH_CHECKED)
-			check_wait(epoll, &watches[i],
-				   chunk * ZS_WATCH_CHUNK + i);
-}
-
-static void check_waits(struct zs_epoll *epoll)
-{
-	int chunk;
-
-	epoll->plain.has_unchecked = false;
-	for (chunk = 0; chunk < ZS_WATCH_CHUNKS; chunk++)
-		if (epoll->plain.chunks[chunk])
-			check_chunk(epoll, chunk);
-}
-
-/* It may be late by a tick, which is cheaper to have. */
-static int64_t coarse_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-	return (int64_t)now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
-
-static void check_sometimes(struct zs_epoll *epoll)
-{
-	int64_t now_ns = coarse_ns();
-
-	if (now_ns - epoll->checked_ns < CHECK_NS)
-		return;
-	epoll->checked_ns = now_ns;
-	check_waits(epoll);
-}
 
 /* --- the engine --- */
 
@@ -304,7 +124,7 @@ static void wait_for_events(struct zs_epoll *epoll, int64_t wait_ns)
 
 	if (wait_ns > 0) {
 		set_timer(epoll, wait_ns);
-		wait_ms = epoll->plain.has_unchecked ? CHECK_MS : -1;
+		wait_ms = epoll->plain.has_unchecked ? ZS_EPOLL_CHECK_MS : -1;
 	}
 	ZS_COUNT(epoll->plain.engine.counters.enters, 1);
 	ret = epoll_wait(epoll->epoll_fd, epoll->events,
@@ -315,21 +135,6 @@ static void wait_for_events(struct zs_epoll *epoll, int64_t wait_ns)
 			 "its number?");
 	epoll->num_events = ret > 0 ? (uint32_t)ret : 0;
 	epoll->next_event = 0;
-}
-
-/* Events that nobody waits for: no more of these. Of a file that has not this
- * number any more they cannot be had off. */
-static ZS_COLD void calm(struct zs_epoll *epoll, struct zs_watch *watch, int fd)
-{
-	uint16_t wanted = zs_plain_wanted(watch);
-	uint32_t events = wanted ? wanted | ODD_EVENTS | (uint32_t)EPOLLET :
-				   (uint32_t)EPOLLONESHOT;
-
-	watch->vain = 0;
-	if (!watch->is_known)
-		return;
-	watch->is_known = control(epoll, EPOLL_CTL_MOD, fd, events, fd) == 0;
-	watch->armed = watch->is_known ? wanted : 0;
 }
 
 /* Whoever that is goes on when the others of this reap have been fired: into
@@ -353,6 +158,7 @@ static ZS_ALWAYS_INLINE bool fire_recv(struct zs_plain *plain,
 
 	if (zs_unlikely(ret == -EAGAIN)) {
 		watch->is_drained = false;
+		zs_plain_doubt(plain, watch);
 		return false;
 	}
 	fetch_owner(op);
@@ -385,7 +191,7 @@ static ZS_ALWAYS_INLINE void fire(struct zs_epoll *epoll,
 	if (zs_likely(is_of_use))
 		watch->vain = 0;
 	else if (++watch->vain >= VAIN_MOST)
-		calm(epoll, watch, fd);
+		zs_epoll_calm(epoll, watch, fd);
 }
 
 /* What fire() will look at: into the caches, while a call is made for the one
@@ -443,7 +249,7 @@ static void epoll_reap(struct zs_engine *engine, struct zs_queue *done,
 		wait_for_events(epoll, wait_ns);
 	take_events(epoll, done);
 	if (epoll->plain.has_unchecked)
-		check_sometimes(epoll);
+		zs_epoll_check_sometimes(epoll);
 	zs_plain_take_done(&epoll->plain, done);
 	if (zs_returns_is_empty(&epoll->returns))
 		return;
@@ -469,8 +275,8 @@ static int epoll_watch(struct zs_engine *engine, int64_t *wait_ns)
 	struct zs_epoll *epoll = epoll_of(engine);
 
 	epoll->is_embedded = true;
-	if (epoll->plain.has_unchecked && *wait_ns > CHECK_NS)
-		*wait_ns = CHECK_NS;
+	if (epoll->plain.has_unchecked && *wait_ns > ZS_EPOLL_CHECK_NS)
+		*wait_ns = ZS_EPOLL_CHECK_NS;
 	return epoll->epoll_fd;
 }
 
@@ -530,6 +336,7 @@ static const struct zs_engine_ops epoll_ops = {
 	.detach = epoll_detach,
 	.flush = zs_plain_flush,
 	.renew = zs_plain_renew,
+	.forget = zs_plain_forget,
 	.reap = epoll_reap,
 	.ready = epoll_ready,
 	.watch = epoll_watch,
@@ -551,11 +358,12 @@ static int open_fds(struct zs_epoll *epoll)
 		      -errno :
 		      0;
 	if (ret == 0)
-		ret = control(epoll, EPOLL_CTL_ADD, epoll->wake_fd,
-			      EPOLLIN | (uint32_t)EPOLLET, EVENT_WAKE);
+		ret = zs_epoll_control(epoll, EPOLL_CTL_ADD, epoll->wake_fd,
+				       EPOLLIN | (uint32_t)EPOLLET, EVENT_WAKE);
 	if (ret == 0)
-		ret = control(epoll, EPOLL_CTL_ADD, epoll->timer_fd,
-			      EPOLLIN | (uint32_t)EPOLLET, EVENT_TIMER);
+		ret = zs_epoll_control(epoll, EPOLL_CTL_ADD, epoll->timer_fd,
+				       EPOLLIN | (uint32_t)EPOLLET,
+				       EVENT_TIMER);
 	if (ret < 0)
 		close_fds(epoll);
 	return ret;

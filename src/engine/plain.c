@@ -51,6 +51,23 @@ static void forget_closed(struct zs_plain *plain, int fd)
 	forget_watch(watch);
 }
 
+void zs_plain_forget(struct zs_engine *engine, int fd)
+{
+	forget_closed(zs_plain_of(engine), fd);
+}
+
+/* Before it is looked at for an op that begins. */
+static ZS_ALWAYS_INLINE void refresh(struct zs_plain *plain,
+				     struct zs_watch *watch, int fd)
+{
+	if (zs_likely(zs_plain_is_fresh(plain, watch, fd)))
+		return;
+	forget_watch(watch);
+	if ((uint32_t)fd < plain->engine.num_closes)
+		watch->closes = atomic_load_explicit(&plain->engine.closes[fd],
+						     memory_order_relaxed);
+}
+
 void zs_plain_renew(struct zs_engine *engine, int fd)
 {
 	struct zs_watch *watch = zs_plain_watch(zs_plain_of(engine), fd);
@@ -134,6 +151,7 @@ static ZS_NOINLINE bool arm_and_park(struct zs_plain *plain, struct zs_op *op)
 
 	if (ret == 0) {
 		watch = zs_plain_watch(plain, op->fd);
+		refresh(plain, watch, op->fd);
 		watch->is_vain = false;
 		ret = plain->model->arm(plain, watch, op->fd,
 					events_of(op) | zs_plain_wanted(watch));
@@ -153,8 +171,7 @@ static ZS_ALWAYS_INLINE bool park(struct zs_plain *plain,
 	if (zs_unlikely(!watch || watch->trust < ZS_WATCH_TRUSTED ||
 			(events_of(op) & ~watch->armed)))
 		return arm_and_park(plain, op);
-	watch->unchecked = ZS_WATCH_SINCE_LATELY;
-	plain->has_unchecked = true;
+	zs_plain_doubt(plain, watch);
 	return park_on(plain, watch, op);
 }
 
@@ -173,6 +190,8 @@ static bool attempt(struct zs_plain *plain, struct zs_op *op)
 	struct zs_watch *watch = zs_plain_watch(plain, op->fd);
 	int ret;
 
+	if (watch)
+		refresh(plain, watch, op->fd);
 	if (is_vain(watch, op))
 		return park(plain, watch, op);
 	ret = zs_op_types[op->code].attempt(op);
@@ -295,16 +314,34 @@ attempt_parked(struct zs_plain *plain, struct zs_op *op, struct zs_queue *done,
 	return true;
 }
 
+static struct zs_op *take_first(struct zs_plain *plain, struct zs_watch *watch)
+{
+	struct zs_op *op = watch->first;
+
+	take_out(watch, NULL, op);
+	plain->num_parked--;
+	return op;
+}
+
+void zs_plain_call_all(struct zs_plain *plain, struct zs_watch *watch)
+{
+	struct zs_op *op;
+
+	while (watch->first) {
+		op = take_first(plain, watch);
+		if (plain->model->call(plain, op, ZS_LANE_FILES))
+			zs_queue_append(&plain->done, &op->link);
+	}
+}
+
 void zs_plain_fail_all(struct zs_plain *plain, struct zs_watch *watch,
 		       int error)
 {
 	struct zs_op *op;
 
 	while (watch->first) {
-		op = watch->first;
-		take_out(watch, NULL, op);
-		plain->num_parked--;
-		zs_plain_finish(plain, op, error);
+		op = take_first(plain, watch);
+		zs_plain_finish(plain, op, op->result > 0 ? op->result : error);
 	}
 }
 
@@ -317,11 +354,14 @@ bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
 	watch->is_drained = false;
 	for (; op; op = next) {
 		next = next_of(op);
-		if ((events & (events_of(op) | POLLERR | POLLHUP | POLLNVAL)) &&
-		    attempt_parked(plain, op, done, watch, before))
-			is_of_use = true;
-		else
+		if (!(events & (events_of(op) | POLLERR | POLLHUP | POLLNVAL)))
 			before = op;
+		else if (attempt_parked(plain, op, done, watch, before))
+			is_of_use = true;
+		else {
+			zs_plain_doubt(plain, watch);
+			before = op;
+		}
 	}
 	return is_of_use;
 }

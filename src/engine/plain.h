@@ -34,6 +34,9 @@ struct zs_watch {
 	 * of it at once again would be to spin. */
 	bool is_vain;
 	uint32_t slot; /* blocking: its place among those polled, from 1 */
+	/* What is known is of the file that the number had after so many closes
+	 * (zs_engine.closes). */
+	uint32_t closes;
 };
 
 /* zs_watch.trust: what is armed stays so, and an op that has been attempted in
@@ -120,6 +123,20 @@ zs_plain_known_watch(struct zs_plain *plain, int fd)
 	return &chunk[(uint32_t)fd % ZS_WATCH_CHUNK];
 }
 
+/* Is what is known of @fd its present file's? Unless that was put there behind
+ * our back. */
+static ZS_ALWAYS_INLINE bool zs_plain_is_fresh(const struct zs_plain *plain,
+					       const struct zs_watch *watch,
+					       int fd)
+{
+	const struct zs_engine *engine = &plain->engine;
+
+	/* relaxed: see zs_fds_begin_close(). */
+	return zs_likely((uint32_t)fd < engine->num_closes) &&
+	       atomic_load_explicit(&engine->closes[fd],
+				    memory_order_relaxed) == watch->closes;
+}
+
 /* One that peeks leaves all there is. */
 static ZS_ALWAYS_INLINE bool zs_plain_is_recv(const struct zs_op *op)
 {
@@ -159,7 +176,8 @@ zs_plain_watch_for_recv(struct zs_plain *plain, int fd)
 
 	if (zs_unlikely(!watch || !watch->is_drained || watch->first ||
 			watch->trust < ZS_WATCH_TRUSTED ||
-			!(watch->armed & POLLIN)))
+			!(watch->armed & POLLIN) ||
+			!zs_plain_is_fresh(plain, watch, fd)))
 		return NULL;
 	return watch;
 }
@@ -179,6 +197,16 @@ zs_plain_wait(struct zs_plain *plain, struct zs_watch *watch, struct zs_op *op)
 	plain->num_parked++;
 }
 
+/* Its ops rely on what may not be so: they are to be looked at again after a
+ * while, which for those that wait since long is not put off. */
+static ZS_ALWAYS_INLINE void zs_plain_doubt(struct zs_plain *plain,
+					    struct zs_watch *watch)
+{
+	if (watch->unchecked == ZS_WATCH_CHECKED)
+		watch->unchecked = ZS_WATCH_SINCE_LATELY;
+	plain->has_unchecked = true;
+}
+
 /* --- the engine --- */
 
 /* The worker's thread, before the first submission. */
@@ -189,6 +217,7 @@ bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_flush(struct zs_engine *engine);
 void zs_plain_renew(struct zs_engine *engine, int fd);
+void zs_plain_forget(struct zs_engine *engine, int fd);
 
 /* @events have happened to the descriptor of @watch: ops that are done by that
  * are appended to @done. False: none is. */
@@ -196,6 +225,8 @@ bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
 		   uint16_t events, struct zs_queue *done);
 /* What its ops wait for. */
 uint16_t zs_plain_wanted(const struct zs_watch *watch);
+/* Its ops go where those of files go, which are always ready. */
+void zs_plain_call_all(struct zs_plain *plain, struct zs_watch *watch);
 /* Its ops end with @error. */
 void zs_plain_fail_all(struct zs_plain *plain, struct zs_watch *watch,
 		       int error);

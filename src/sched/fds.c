@@ -71,7 +71,8 @@ int zs_fds_init(struct zs_fds *fds)
 	/* Where address space is scarce, better to watch fewer. */
 	fds->size = wanted_size();
 	for (;;) {
-		fds->mapped = 2 * fds->size * sizeof(*fds->users[0]);
+		fds->mapped = fds->size * (2 * sizeof(*fds->users[0]) +
+					   sizeof(*fds->closes));
 		memory = map_untouched(fds->mapped);
 		if (memory || fds->size <= FDS_LEAST)
 			break;
@@ -85,6 +86,7 @@ int zs_fds_init(struct zs_fds *fds)
 				     fds->size);
 	fds->users[0] = memory;
 	fds->users[1] = fds->users[0] + fds->size;
+	fds->closes = (void *)(fds->users[1] + fds->size);
 	pthread_mutex_init(&fds->lock, NULL);
 	fds->waiters = NULL;
 	return 0;
@@ -332,6 +334,17 @@ static bool has_users(struct zs_worker *worker,
 	return search.finds;
 }
 
+/* Nobody on @worker uses the number any more, and it is still the same file's.
+ */
+static void end_wait(struct zs_worker *worker, struct zs_fd_waiter *closer)
+{
+	struct zs_engine *engine = worker->engine;
+
+	if (engine->ops->forget)
+		engine->ops->forget(engine, closer->fd);
+	wake(worker, closer);
+}
+
 static void keep(struct zs_worker *worker, struct zs_fd_waiter *closer)
 {
 	closer->next = worker->closers;
@@ -343,7 +356,7 @@ void zs_fds_handle_close(struct zs_worker *worker, struct zs_fd_waiter *closer)
 	if (has_users(worker, closer, true))
 		keep(worker, closer);
 	else
-		wake(worker, closer);
+		end_wait(worker, closer);
 }
 
 void zs_fds_look_again(struct zs_worker *worker)
@@ -358,7 +371,7 @@ void zs_fds_look_again(struct zs_worker *worker)
 			continue;
 		}
 		*link = closer->next;
-		wake(worker, closer);
+		end_wait(worker, closer);
 	}
 }
 
@@ -441,6 +454,9 @@ int zs_fds_begin_close(struct zs_task *task, int fd)
 					  memory_order_acq_rel);
 	end_place(task, first, fd);
 	end_place(task, second, fd);
+	/* relaxed: who has the number from the kernel after this close has it
+	 * through the kernel's own order. Nobody uses it in between. */
+	atomic_fetch_add_explicit(&fds->closes[fd], 1, memory_order_relaxed);
 	/* release: as the lock's, for those who only look. */
 	atomic_store_explicit(&fds->users[0][fd], CLOSING,
 			      memory_order_release);

@@ -26,6 +26,7 @@
 struct zs_fds {
 	uint32_t size; /* descriptors beyond are not watched */
 	_Atomic(struct zs_task *) *users[2];
+	_Atomic uint32_t *closes; /* of each descriptor: see engine.h */
 	size_t mapped;
 	/* Of what follows, and of the ends of closes: written by each, and so
 	 * apart from what others only read. */
@@ -44,7 +45,7 @@ struct zs_fd_waiter {
 };
 
 /* As many as RLIMIT_NOFILE may be raised to, up to 1,048,576. Address space of
- * 16 bytes each, of which what is used becomes memory. 0 or -ENOMEM, with a
+ * 20 bytes each, of which what is used becomes memory. 0 or -ENOMEM, with a
  * text. */
 int zs_fds_init(struct zs_fds *fds);
 void zs_fds_fini(struct zs_fds *fds);

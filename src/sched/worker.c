@@ -410,9 +410,13 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	ret = zs_engine_create(&worker->engine, runtime->model,
 			       &runtime->kernel, runtime->offload,
 			       config->queue_depth);
-	if (ret < 0)
+	if (ret < 0) {
 		zs_deque_fini(&worker->unstarted);
-	return ret;
+		return ret;
+	}
+	worker->engine->closes = runtime->fds.closes;
+	worker->engine->num_closes = runtime->fds.size;
+	return 0;
 }
 
 void zs_worker_fini(struct zs_worker *worker)
