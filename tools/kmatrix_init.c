@@ -283,6 +283,9 @@ int main(void)
 {
 	static char text[CONFIG_SIZE], *tests[TESTS_MAX];
 	struct rlimit no_core = { 0, 0 };
+	/* The kernel's own for the first process is too few for some tests;
+	 * this is a server's. */
+	struct rlimit files = { 1024, 65536 };
 	struct utsname name;
 	sigset_t child;
 	size_t number, i;
@@ -290,6 +293,7 @@ int main(void)
 	mount_all();
 	open_console();
 	setrlimit(RLIMIT_CORE, &no_core);
+	setrlimit(RLIMIT_NOFILE, &files);
 	clearenv();
 	putenv("HOME=/tmp");
 	putenv("TMPDIR=/tmp");
