@@ -108,12 +108,12 @@ static int get_surroundings(void *arg)
 	struct zs_child_options options = shell("pwd; echo $ONE$TWO$HOME$0");
 
 	(void)arg;
-	script[0] = "another name";
+	script[0] = "another/sh";
 	options.file = "/bin/sh";
 	options.envp = variables;
 	options.cwd = "/proc";
 	ck_assert_int_eq(run_for_text(&options), 0);
-	ck_assert_str_eq(text, "/proc\n12another name\n");
+	ck_assert_str_eq(text, "/proc\n12another/sh\n");
 	options.envp = NULL;
 	options.cwd = NULL;
 	setenv("ONE", "one", 1);

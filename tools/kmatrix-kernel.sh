@@ -4,9 +4,10 @@
 # Nothing is installed, and apt's own state is left alone: no root is needed.
 # Called by tools/kmatrix.sh: tools/kmatrix-kernel.sh ARCH SERIES [FLAVOUR]
 #
-# ARCH is x86_64 or aarch64. SERIES is like 6.12, or "newest". FLAVOUR is cloud,
-# the default, or 16k (aarch64: pages of 16 KiB). Prints two lines, the name of
-# the package and the path of its image; where there is none, why, on stderr,
+# ARCH is x86_64 or aarch64. SERIES is like 6.12, or "newest", or "busybox": not
+# a kernel, but the programs that tests start. FLAVOUR is cloud, the default, or
+# 16k (aarch64: pages of 16 KiB). Prints two lines, the name of the package and
+# the path of its image; where there is none, why, on stderr,
 # and the status is 1. KMATRIX_MIRROR is the archive, by default the one that
 # the system's apt uses; KMATRIX_CACHE a folder, by default among the user's.
 set -u -o pipefail
@@ -18,7 +19,13 @@ aarch64) arch=arm64 ;;
 esac
 series=$2 flavour=${3:-cloud}
 cache=${KMATRIX_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/zsync-kmatrix}
+file=vmlinuz
+pattern='*/vmlinuz*'
 case $series in
+busybox)
+	suite=bookworm file=busybox
+	pattern='*/bin/busybox'
+	;;
 5.10) suite=bullseye ;;
 6.1) suite=bookworm ;;
 6.12) suite=trixie ;;
@@ -102,6 +109,7 @@ update()
 candidates()
 {
 	local number=${series//./\\.}
+	[ "$series" != busybox ] || { echo busybox-static; return; }
 	[ "$series" != newest ] || number='[0-9]+\.[0-9]+'
 	apt-cache -c "$conf" pkgnames linux- | sed -nE \
 		"s/^linux-(image|binary)-($number\.[-+.~0-9a-z]+)$tail\$/\2 \1/p" |
@@ -118,13 +126,13 @@ unpack()
 	rm -rf "$new" && mkdir "$new" || return
 	(cd "$new" && apt-get -qq -c "$conf" download "$1=$2") >"$log" 2>&1 &&
 		dpkg-deb --fsys-tarfile "$new"/*.deb | tar -xf - -C "$new" \
-			--wildcards '*/vmlinuz*' 2>>"$log"
-	find "$new" -type f -name 'vmlinuz*' -exec mv {} "$new/vmlinuz" \;
-	if [ -s "$new/vmlinuz" ]; then
-		mkdir -p "$3" && mv "$new/vmlinuz" "$3/vmlinuz"
+			--wildcards "$pattern" 2>>"$log"
+	find "$new" -type f -path "$pattern" -exec mv {} "$new/$file" \;
+	if [ -s "$new/$file" ]; then
+		mkdir -p "$3" && mv "$new/$file" "$3/$file"
 	fi
 	rm -rf "$new"
-	[ -s "$3/vmlinuz" ]
+	[ -s "$3/$file" ]
 }
 
 # The archive may no longer have what its index names: then the one before it.
@@ -136,10 +144,11 @@ if update; then
 		version=$(apt-cache -c "$conf" show "$package" |
 			sed -n 's/^Version: //p' | sort -V | tail -n 1)
 		name=${package}_${version#*:}
+		[ "$series" != busybox ] || name=${name}_$arch
 		folder=$cache/kernels/$name
-		if [ -s "$folder/vmlinuz" ] ||
+		if [ -s "$folder/$file" ] ||
 		   unpack "$package" "$version" "$folder"; then
-			printf '%s\n' "$name" "$folder/vmlinuz" | tee "$last"
+			printf '%s\n' "$name" "$folder/$file" | tee "$last"
 			exit
 		fi
 		why="$package cannot be downloaded: $(tail -n 1 "$log")"

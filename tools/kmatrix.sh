@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 # Runs the tests on real kernels, each booted under qemu with nothing but them:
 # the initramfs has a small init, the test programs and uring-probe, all linked
-# statically. Called by `make kmatrix`, which builds them:
+# statically, and BusyBox, which some of them start programs of. Called by `make kmatrix`, which builds them:
 #	CC_x86_64= CC_aarch64= tools/kmatrix.sh FOLDER
 # FOLDER has one folder a machine, x86_64 and aarch64, each with what make
 # leaves there, and gets the consoles of the guests, in log/.
@@ -61,6 +61,23 @@ picked()
 	done
 }
 
+# add_programs MACHINE FOLDER: the shell and a few more.
+add_programs()
+{
+	local found name
+	found=$(tools/kmatrix-kernel.sh "$1" busybox 2>"$work/why") || {
+		echo "         no BusyBox for $1: $(cat "$work/why")"
+		return
+	}
+	mkdir -p "$2/bin"
+	cp "$(sed -n 2p <<<"$found")" "$2/bin/busybox"
+	chmod 755 "$2/bin/busybox"
+	for name in sh cat echo env false grep head id kill ls printf ps pwd \
+		sed sleep test tr true wc; do
+		ln -s busybox "$2/bin/$name"
+	done
+}
+
 # pack MACHINE: all of its initramfs but for the configuration, which is put
 # behind it. Not compressed: it would be for the emulated CPU to unpack.
 pack()
@@ -72,6 +89,7 @@ pack()
 	${!cc} -std=gnu11 -D_GNU_SOURCE -O1 -static -s -o "$root/init" \
 		tools/kmatrix_init.c || die "No init can be built for $1."
 	strip=$(${!cc} -print-prog-name=strip)
+	add_programs "$1" "$root"
 	picked "$1" >"$root.tests"
 	[ -s "$root.tests" ] || die "There are no tests to run."
 	for program in "$folder/$1/tools/uring-probe" $(cat "$root.tests"); do
@@ -90,6 +108,7 @@ configure()
 		echo "mark $mark"
 		echo "limit $program_limit"
 		echo "env CK_TIMEOUT_MULTIPLIER=$multiplier"
+		echo "env EMULATOR=qemu-system-$1"
 		[ "$2" != disabled ] ||
 			echo "sysctl kernel.io_uring_disabled=2"
 		echo "test uring-probe"
@@ -106,7 +125,7 @@ configure()
 boot()
 {
 	local machine=$1 console=ttyS0 memory
-	memory=$((768 + 3 * $(wc -c <"$work/initramfs") / 1048576))
+	memory=$((2048 + 3 * $(wc -c <"$work/initramfs") / 1048576))
 	set -- -kernel "$2" -initrd "$work/initramfs" -smp 2 -m $memory \
 		-accel tcg,thread=multi -no-user-config -nodefaults -no-reboot \
 		-display none -monitor none -serial "file:$3"
