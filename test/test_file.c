@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
+#include <sys/uio.h>
 
 #include "descriptors.h"
 #include "libc.h"
@@ -311,6 +312,33 @@ START_TEST(eventfd_is_waited_for)
 }
 END_TEST
 
+/* It says of itself that it is ready, and yet is nothing that can be tried. */
+static int read_pollable_file(void *name)
+{
+	int fd = open(name, O_RDONLY | O_CLOEXEC);
+	char first[4], second[60];
+	struct iovec parts[] = { { first, 4 }, { second, 60 } };
+	struct zs_cancel_token token;
+
+	ck_assert_int_eq(zs_cancel_token_open(&token, zs_now() + ZS_SECOND), 0);
+	ck_assert_int_eq(zs_read(fd, bytes, 64), 64);
+	ck_assert_int_eq(zs_preadv(fd, parts, 2, 0, 0), 64);
+	ck_assert_mem_eq(first, bytes, 4);
+	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+	ck_assert_int_eq(zs_readv(fd, parts, 2), 64);
+	ck_assert_int_eq(zs_close(fd), 0);
+	return zs_cancel_token_close(token);
+}
+
+START_TEST(files_that_can_be_polled_are_read_at_once)
+{
+	static char *const names[] = { "/proc/self/mountinfo",
+				       "/proc/meminfo" };
+
+	ck_assert_int_eq(run_task(read_pollable_file, names[_i]), 0);
+}
+END_TEST
+
 static bool opened;
 
 static int open_to_read(void *arg)
@@ -493,6 +521,8 @@ static Suite *file_suite(void)
 	tcase_add_test(tests, write_waits_for_room_in_a_pipe);
 	tcase_add_test(tests, sockets_are_read_and_written_like_pipes);
 	tcase_add_test(tests, eventfd_is_waited_for);
+	tcase_add_loop_test(tests, files_that_can_be_polled_are_read_at_once, 0,
+			    2);
 	tcase_add_test(tests, open_of_a_fifo_waits_for_its_peer);
 	tcase_add_loop_test(tests, path_operation_is_not_on_its_tasks_stack, 0,
 			    2);

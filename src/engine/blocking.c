@@ -189,6 +189,7 @@ static bool blocking_cancel_call(struct zs_plain *plain, struct zs_op *op)
 }
 
 static const struct zs_plain_model model = {
+	.pollable_files = ZS_LANE_FILES,
 	.arm = blocking_arm,
 	.forget = blocking_forget,
 	.call = blocking_call,

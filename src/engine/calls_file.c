@@ -96,7 +96,7 @@ static int note_moved(struct zs_op *op, int moved)
 	op->length -= (uint32_t)moved;
 	if (op->offset != UINT64_MAX)
 		op->offset += (uint32_t)moved;
-	return ZS_OP_NOT_YET;
+	return ZS_OP_NEEDS_FILE;
 }
 
 static int attempt_to_move(struct zs_op *op, long number,
@@ -104,8 +104,11 @@ static int attempt_to_move(struct zs_op *op, long number,
 {
 	int ret = move_now(op, number);
 
-	/* Terminals and many devices, and where the system call is unknown. */
+	/* Terminals and many devices, some file systems, and where the system
+	 * call is unknown. */
 	if (ret == -EOPNOTSUPP || ret == -ENOSYS) {
+		if (zs_is_storage(op->fd))
+			return ZS_OP_NEEDS_FILE;
 		if (!is_nonblocking(op->fd))
 			return ZS_OP_NO_ATTEMPT;
 		ret = call(op);
@@ -172,7 +175,7 @@ static int attempt_with_parts(const struct zs_op *op, move_parts *move)
 	int ret;
 
 	if (zs_is_storage(op->fd))
-		return ZS_OP_NOT_YET;
+		return ZS_OP_NEEDS_FILE;
 	ret = call_with_parts(op, move, op->flags | RW_NOWAIT);
 	if (ret == -EOPNOTSUPP || ret == -ENOSYS) {
 		if (!is_nonblocking(op->fd))

@@ -67,6 +67,7 @@ static bool epoll_cancel_call(struct zs_plain *plain, struct zs_op *op)
 }
 
 static const struct zs_plain_model model = {
+	.pollable_files = ZS_LANE_WAITING,
 	.arm = zs_epoll_arm,
 	.forget = zs_epoll_forget,
 	.call = epoll_call,

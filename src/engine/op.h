@@ -154,9 +154,11 @@ enum {
 	ZS_OP_NO_ATTEMPT = -5001,
 	/* Only a call can tell, and readiness says nothing. */
 	ZS_OP_NEEDS_THREAD = -5002,
+	/* The same of a file, which waits for its device or server. */
+	ZS_OP_NEEDS_FILE = -5003,
 	/* A result: it would have to wait on a thread, and none is to be had.
 	 * -EAGAIN to its task, with a text: see zs_await_error(). */
-	ZS_OP_NO_THREAD = -5003,
+	ZS_OP_NO_THREAD = -5004,
 	ZS_ERRNO_MAX = 4095, /* the kernel's own limit */
 };
 

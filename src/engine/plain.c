@@ -14,6 +14,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 
 #include "base/assert.h"
 #include "engine/bare.h"
@@ -185,6 +186,25 @@ static ZS_ALWAYS_INLINE bool is_vain(struct zs_watch *watch,
 	return true;
 }
 
+/* Files that can wait for more than a device: for the kernel's next message, or
+ * for a server. The latter would be waited for by a poll, but not here: what
+ * cannot be polled is refused before what is no instance of epoll. */
+static bool is_pollable(int fd)
+{
+	return epoll_ctl(fd, EPOLL_CTL_DEL, fd, NULL) < 0 && errno != EPERM;
+}
+
+/* @answer: its attempt's. */
+static bool call(struct zs_plain *plain, struct zs_op *op, int answer)
+{
+	enum zs_lane lane = ZS_LANE_WAITING;
+
+	if (answer == ZS_OP_NEEDS_FILE)
+		lane = is_pollable(op->fd) ? plain->model->pollable_files :
+					     ZS_LANE_FILES;
+	return plain->model->call(plain, op, lane);
+}
+
 static bool attempt(struct zs_plain *plain, struct zs_op *op)
 {
 	struct zs_watch *watch = zs_plain_watch(plain, op->fd);
@@ -200,11 +220,11 @@ static bool attempt(struct zs_plain *plain, struct zs_op *op)
 			zs_plain_note_received(watch, ret, op->length);
 		return end(op, ret);
 	}
-	if (ret == ZS_OP_NEEDS_THREAD)
-		return plain->model->call(plain, op, ZS_LANE_WAITING);
 	if (ret == ZS_OP_NOT_YET)
 		return park(plain, watch, op);
-	return arm_and_park(plain, op);
+	if (ret == ZS_OP_NO_ATTEMPT)
+		return arm_and_park(plain, op);
+	return call(plain, op, ret);
 }
 
 static bool carry_out(struct zs_plain *plain, struct zs_op *op)
@@ -305,7 +325,7 @@ attempt_parked(struct zs_plain *plain, struct zs_op *op, struct zs_queue *done,
 			zs_plain_note_received(watch, ret, op->length);
 		end(op, ret);
 	} else {
-		is_done = plain->model->call(plain, op, ZS_LANE_WAITING);
+		is_done = call(plain, op, ret);
 	}
 	if (is_done) {
 		ZS_COUNT(plain->engine.counters.completed, 1);

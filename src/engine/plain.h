@@ -78,6 +78,10 @@ struct zs_plain {
 
 /* What the two do differently. */
 struct zs_plain_model {
+	/* Where calls for files go that may wait for somebody: WAITING, but not
+	 * where they would be interrupted every moment. A server never answers
+	 * then. */
+	enum zs_lane pollable_files;
 	/* Watches for @events of @fd, which may have happened before; 0: for
 	 * nothing any more. 0, -EPERM for what is always ready, or another
 	 * errno. */
