@@ -14,7 +14,7 @@
 
 #define FAR (INT64_C(5) << 30)
 
-enum { BULK = 300000 };
+enum { BULK = 300000, WIDE = 1 << 20 };
 
 static int from[2], to[2];
 static char bulk[BULK], received[BULK];
@@ -164,6 +164,17 @@ static int feed_and_drain(void *arg)
 	return zs_nursery_wait(nursery);
 }
 
+/* A socket that waits until it has all, of which it takes 64 KiB at a time. */
+static void make_narrow_pair(void)
+{
+	int few = 4096;
+
+	ck_assert_int_gt(fcntl(from[1], F_SETPIPE_SZ, WIDE), 0);
+	make_unix_pair(SOCK_STREAM, to);
+	ck_assert_int_eq(
+		setsockopt(to[1], SOL_SOCKET, SO_SNDBUF, &few, sizeof(few)), 0);
+}
+
 /* The pump waits for both ends: a pipe of one page is soon empty or full. */
 START_TEST(splice_waits_for_either_end)
 {
@@ -177,6 +188,16 @@ START_TEST(splice_waits_for_either_end)
 	else
 		ck_assert_int_gt(fcntl(to[1], F_SETPIPE_SZ, 4096), 0);
 	ck_assert_int_eq(run_siblings(pump, feed_and_drain, NULL), 0);
+}
+END_TEST
+
+START_TEST(splice_fills_a_socket_that_a_sibling_reads)
+{
+	prepare();
+	make_narrow_pair();
+	ck_assert_int_eq(write(from[1], bulk, BULK), BULK);
+	ck_assert_int_eq(close(from[1]), 0);
+	ck_assert_int_eq(run_siblings(pump, drain, NULL), 0);
 }
 END_TEST
 
@@ -383,6 +404,63 @@ START_TEST(close_of_either_descriptor_ends_it)
 }
 END_TEST
 
+/* Nobody reads. */
+static uint32_t splice_flags;
+
+static int splice_until_deadline(void *arg)
+{
+	struct zs_cancel_token token;
+	ssize_t moved, total = 0;
+
+	(void)arg;
+	ck_assert_int_eq(zs_cancel_token_open(&token,
+					      zs_now() + 100 * ZS_MILLISECOND),
+			 0);
+	do {
+		moved = zs_splice(from[0], NULL, to[1], NULL, WIDE,
+				  splice_flags);
+		total += moved > 0 ? moved : 0;
+	} while (moved > 0);
+	ck_assert_int_eq(moved, -ETIMEDOUT);
+	ck_assert_int_gt(total, 0);
+	ck_assert_int_lt(total, WIDE);
+	ck_assert_int_eq(zs_cancel_token_close(token), -ETIMEDOUT);
+	return 0;
+}
+
+static int splice_until_closed(void *arg)
+{
+	(void)arg;
+	ck_assert_int_lt(zs_splice(from[0], NULL, to[1], NULL, WIDE,
+				   splice_flags),
+			 WIDE);
+	return 0;
+}
+
+static void prepare_to_fill(uint32_t flags)
+{
+	prepare();
+	make_narrow_pair();
+	fill_up(from[1]);
+	splice_flags = flags;
+}
+
+START_TEST(a_deadline_ends_a_splice_that_fills_a_socket)
+{
+	prepare_to_fill(_i ? SPLICE_F_NONBLOCK : 0);
+	ck_assert_int_eq(run_task(splice_until_deadline, NULL), 0);
+}
+END_TEST
+
+START_TEST(close_ends_a_splice_that_fills_a_socket)
+{
+	prepare_to_fill(_i & 2 ? SPLICE_F_NONBLOCK : 0);
+	ck_assert_int_eq(run_siblings(splice_until_closed, close_one,
+				      _i & 1 ? &from[0] : &to[1]),
+			 0);
+}
+END_TEST
+
 START_TEST(outside_a_task_nothing_is_moved)
 {
 	prepare();
@@ -442,12 +520,17 @@ static Suite *splice_suite(void)
 	tcase_add_test(tests, pipes_are_made_and_none_is_left);
 	tcase_add_test(tests, splice_moves_at_offsets_and_positions);
 	tcase_add_loop_test(tests, splice_waits_for_either_end, 0, 3);
+	tcase_add_test(tests, splice_fills_a_socket_that_a_sibling_reads);
 	tcase_add_test(tests, tee_waits_and_leaves_what_it_copies);
 	tcase_add_test(tests, bad_input_moves_nothing);
 	tcase_add_test(tests, a_pipe_without_reader_is_told);
 	tcase_add_test(tests, a_full_disk_is_told_after_what_fits);
 	tcase_add_loop_test(tests, a_deadline_ends_a_wait_for_either_end, 0, 4);
 	tcase_add_loop_test(tests, close_of_either_descriptor_ends_it, 0, 4);
+	tcase_add_loop_test(tests, a_deadline_ends_a_splice_that_fills_a_socket,
+			    0, 2);
+	tcase_add_loop_test(tests, close_ends_a_splice_that_fills_a_socket, 0,
+			    4);
 	tcase_add_test(tests, outside_a_task_nothing_is_moved);
 	tcase_add_test(tests, many_wait_at_once);
 	suite_add_tcase(suite, tests);

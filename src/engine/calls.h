@@ -6,6 +6,7 @@
 #ifndef ZS_ENGINE_CALLS_H
 #define ZS_ENGINE_CALLS_H
 
+#include <fcntl.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -25,6 +26,13 @@ static inline bool zs_is_storage(int fd)
 
 	return fstat(fd, &status) == 0 &&
 	       (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+}
+
+static inline bool zs_is_nonblocking(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags >= 0 && (flags & O_NONBLOCK);
 }
 
 /* calls_file.c */

@@ -58,13 +58,6 @@ int zs_call_write(const struct zs_op *op)
 	return ret;
 }
 
-static bool is_nonblocking(int fd)
-{
-	int flags = fcntl(fd, F_GETFL);
-
-	return flags >= 0 && (flags & O_NONBLOCK);
-}
-
 static bool is_regular(int fd)
 {
 	struct stat status;
@@ -109,7 +102,7 @@ static int attempt_to_move(struct zs_op *op, long number,
 	if (ret == -EOPNOTSUPP || ret == -ENOSYS) {
 		if (zs_is_storage(op->fd))
 			return ZS_OP_NEEDS_FILE;
-		if (!is_nonblocking(op->fd))
+		if (!zs_is_nonblocking(op->fd))
 			return ZS_OP_NO_ATTEMPT;
 		ret = call(op);
 	}
@@ -178,7 +171,7 @@ static int attempt_with_parts(const struct zs_op *op, move_parts *move)
 		return ZS_OP_NEEDS_FILE;
 	ret = call_with_parts(op, move, op->flags | RW_NOWAIT);
 	if (ret == -EOPNOTSUPP || ret == -ENOSYS) {
-		if (!is_nonblocking(op->fd))
+		if (!zs_is_nonblocking(op->fd))
 			return ZS_OP_NO_ATTEMPT;
 		ret = call_with_parts(op, move, op->flags);
 	}

@@ -30,9 +30,19 @@ static int tee_with(const struct zs_op *op, unsigned int flags)
 	return zs_result_of(tee(in->fd, op->fd, op->length, flags));
 }
 
-/* Sockets and terminals do not obey SPLICE_F_NONBLOCK: both ends have to be
- * ready. What a poll cannot look at is left to the call. */
-static bool may_wait(const struct zs_op *op)
+/* Sockets and terminals do not obey SPLICE_F_NONBLOCK. Without O_NONBLOCK they
+ * may wait though they are ready: until they have taken all, or because another
+ * was faster. */
+static bool obeys(int fd)
+{
+	struct stat status;
+
+	return zs_is_storage(fd) || zs_is_nonblocking(fd) ||
+	       fstat(fd, &status) < 0 || S_ISFIFO(status.st_mode);
+}
+
+/* What a poll cannot look at is left to the call. */
+static bool is_not_ready(const struct zs_op *op)
 {
 	const struct zs_splice_in *in = zs_memory_at(op->address);
 	struct pollfd ends[] = {
@@ -48,10 +58,11 @@ static bool may_wait(const struct zs_op *op)
 static int attempt(const struct zs_op *op,
 		   int (*call)(const struct zs_op *op, unsigned int flags))
 {
+	const struct zs_splice_in *in = zs_memory_at(op->address);
 	bool is_asked = op->flags & SPLICE_F_NONBLOCK;
 	int ret;
 
-	if (!is_asked && may_wait(op))
+	if (!obeys(in->fd) || !obeys(op->fd) || (!is_asked && is_not_ready(op)))
 		return ZS_OP_NOT_YET;
 	ret = call(op, op->flags | SPLICE_F_NONBLOCK);
 	return ret == -EAGAIN && !is_asked ? ZS_OP_NOT_YET : ret;
