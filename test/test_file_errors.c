@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "descriptors.h"
 #include "libc.h"
@@ -134,6 +135,30 @@ START_TEST(negative_offsets_are_refused)
 }
 END_TEST
 
+/* Of the path's two pages the second, or both, can only be looked at by who
+ * wants to end. */
+static int use_unreadable_path(void *arg)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *path = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	size_t kept = *(int *)arg ? page : 0;
+
+	ck_assert_ptr_ne(path, MAP_FAILED);
+	memset(path, '/', 2 * page);
+	ck_assert_int_eq(mprotect(path + kept, 2 * page - kept, PROT_NONE), 0);
+	path += page - 2;
+	ck_assert_int_eq(zs_openat(AT_FDCWD, path, O_RDONLY, 0), -EFAULT);
+	ck_assert_int_eq(zs_statx(AT_FDCWD, path, 0, 0, &status), -EFAULT);
+	return 0;
+}
+
+START_TEST(paths_that_cannot_be_read_are_refused)
+{
+	ck_assert_int_eq(run_task(use_unreadable_path, &_i), 0);
+}
+END_TEST
+
 static int use_bad_paths(void *arg)
 {
 	static char endless[PATH_MAX + 2];
@@ -211,6 +236,7 @@ static Suite *file_errors_suite(void)
 	tcase_add_test(tests, bad_buffers_are_refused);
 	tcase_add_test(tests, negative_offsets_are_refused);
 	tcase_add_test(tests, bad_paths_are_refused_and_leave_no_descriptor);
+	tcase_add_loop_test(tests, paths_that_cannot_be_read_are_refused, 0, 2);
 	tcase_add_test(tests, descriptors_are_used_as_they_were_opened);
 	tcase_add_test(tests, a_closed_descriptor_is_closed);
 	suite_add_tcase(suite, tests);

@@ -2,24 +2,38 @@
 /* Jobs of the offload pool: see job.h. */
 #include "engine/job.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+/* Where the call is refused, by a filter say, it is enough that there is
+ * memory. */
+static bool is_readable(const char *at, uintptr_t page_size)
+{
+	uintptr_t page = (uintptr_t)at & ~(page_size - 1);
+	unsigned char byte;
+	struct iovec to = { &byte, 1 }, from = { (void *)(uintptr_t)at, 1 };
+
+	if (process_vm_readv(getpid(), &to, 1, &from, 1, 0) == 1)
+		return true;
+	return errno != EFAULT && mincore((void *)page, page_size, &byte) == 0;
+}
+
 /* Up to its end or PATH_MAX, which is too long for the kernel all the same;
- * or to where there is no memory, as a bad pointer's path. */
+ * or to where it cannot be read, as a bad pointer's path. */
 static size_t readable_length(const char *path)
 {
 	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
 	uintptr_t page = (uintptr_t)path & ~(page_size - 1);
 	size_t length = 0, next;
-	unsigned char residency;
 
 	while (length < PATH_MAX) {
-		if (mincore((void *)page, page_size, &residency) < 0)
+		if (!is_readable(path + length, page_size))
 			return SIZE_MAX;
 		page += page_size;
 		next = page - (uintptr_t)path;
