@@ -24,6 +24,8 @@ enum { LENGTH = 300, IN_CACHE = 100, SHORT = 50 };
 
 static bool is_on;
 static bool has_threads = true;
+static bool has_room_for_one;
+static int num_writes;
 
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
@@ -59,6 +61,10 @@ long __wrap_syscall(long number, ...)
 		/* RWF_NOWAIT, which not all kernels know of memory. */
 		args[5] = 0;
 	}
+	if (number == SYS_pwritev2 && num_writes++ > 0 && has_room_for_one) {
+		errno = ENOSPC;
+		return -1;
+	}
 	return __real_syscall(number, args[0], args[1], args[2], args[3],
 			      args[4], args[5]);
 }
@@ -70,6 +76,10 @@ ssize_t __wrap_pread(int fd, void *buffer, size_t length, off_t offset)
 
 ssize_t __wrap_pwrite(int fd, const void *buffer, size_t length, off_t offset)
 {
+	if (has_room_for_one) {
+		errno = ENOSPC;
+		return -1;
+	}
 	return __real_pwrite(fd, buffer, shorter(length, SHORT), offset);
 }
 
@@ -145,6 +155,22 @@ START_TEST(write_in_parts_puts_each_byte_in_its_place)
 }
 END_TEST
 
+static int write_to_full_disk(void *arg)
+{
+	(void)arg;
+	is_on = true;
+	has_room_for_one = true;
+	ck_assert_int_eq(zs_pwrite(file, bytes, LENGTH, 7), IN_CACHE);
+	return 0;
+}
+
+START_TEST(what_was_written_before_an_error_is_told)
+{
+	has_threads = false;
+	run_with_file(write_to_full_disk);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("full_parts");
@@ -154,6 +180,7 @@ int main(void)
 			    2);
 	tcase_add_loop_test(tests, write_in_parts_puts_each_byte_in_its_place,
 			    0, 2);
+	tcase_add_test(tests, what_was_written_before_an_error_is_told);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);
 }

@@ -108,7 +108,7 @@ static int attempt_to_move(struct zs_op *op, long number,
 	}
 	if (ret == -EAGAIN)
 		return ZS_OP_NOT_YET;
-	return ret < 0 ? ret : note_moved(op, ret);
+	return ret < 0 ? zs_op_sum_up(op, ret) : note_moved(op, ret);
 }
 
 int zs_attempt_read(struct zs_op *op)
