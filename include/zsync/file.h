@@ -4,7 +4,9 @@
  * tasks; they take and return what the system call of the same name does (errno
  * negated). Lengths above INT_MAX and NULL buffers of a length above 0 are
  * -EINVAL. Cancelling a read or write of a regular file is best effort: the
- * call returns when the kernel has let go of the buffer.
+ * call returns when the kernel has let go of the buffer. A read whose file has
+ * a server in userspace (FUSE) holds the whole worker until that answers in the
+ * model blocking, and on a ring, since the kernel makes it as it is submitted.
  *
  * -EAGAIN, with a text that says so, is also that a call may have to wait for
  * ever (the opening of a FIFO, a splice) and can only do so on a thread, but

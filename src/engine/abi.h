@@ -25,6 +25,14 @@
 
 /* Of struct statx, which not every libc declares (musl: since 1.2.5). */
 #define ZS_STATX_SIZE 256
+#define ZS_STATX_TYPE 0x1
+
+struct zs_statx {
+	uint8_t before[28];
+	uint16_t mode;
+	uint8_t after[ZS_STATX_SIZE - 30];
+};
+static_assert(sizeof(struct zs_statx) == ZS_STATX_SIZE, "nothing between");
 
 /* --- submission and completion entries --- */
 

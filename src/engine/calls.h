@@ -19,13 +19,15 @@ static inline void *zs_memory_at(uint64_t address)
 	return (void *)(uintptr_t)address;
 }
 
+/* The bits of S_IFMT, 0 where there are none. Asks no file's server. */
+mode_t zs_type_of(int fd);
+
 /* Those of files and disks only wait for the device. */
 static inline bool zs_is_storage(int fd)
 {
-	struct stat status;
+	mode_t type = zs_type_of(fd);
 
-	return fstat(fd, &status) == 0 &&
-	       (S_ISREG(status.st_mode) || S_ISBLK(status.st_mode));
+	return S_ISREG(type) || S_ISBLK(type);
 }
 
 static inline bool zs_is_nonblocking(int fd)

@@ -18,16 +18,26 @@
 
 enum { RW_NOWAIT = 0x8 }; /* RWF_NOWAIT, 4.14; pipes have it since 5.15 */
 
+/* fstat(2) waits for a server that has not told lately, the other call does
+ * not; by number, because not every libc has it. */
+mode_t zs_type_of(int fd)
+{
+	struct zs_statx now;
+	struct stat status;
+
+	if (syscall(SYS_statx, fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC,
+		    ZS_STATX_TYPE, &now) == 0)
+		return now.mode & S_IFMT;
+	return fstat(fd, &status) < 0 ? 0 : status.st_mode & S_IFMT;
+}
+
 /* Was the offset the reason for the result, and would the ring ignore it? Of
  * what has no position it does, but not of sockets. */
 static bool is_for_offset(const struct zs_op *op, int result)
 {
-	struct stat status;
-
 	if (result != -ESPIPE || op->offset == UINT64_MAX)
 		return false;
-	return op->offset == 0 || fstat(op->fd, &status) < 0 ||
-	       !S_ISSOCK(status.st_mode);
+	return op->offset == 0 || !S_ISSOCK(zs_type_of(op->fd));
 }
 
 int zs_call_read(const struct zs_op *op)
@@ -58,13 +68,6 @@ int zs_call_write(const struct zs_op *op)
 	return ret;
 }
 
-static bool is_regular(int fd)
-{
-	struct stat status;
-
-	return fstat(fd, &status) == 0 && S_ISREG(status.st_mode);
-}
-
 /* By number: musl's wrapper is younger than the musl of many systems. On 64-bit
  * machines the whole offset is in the first of its two words. */
 static int move_now(const struct zs_op *op, long number)
@@ -82,7 +85,8 @@ static int move_now(const struct zs_op *op, long number)
 /* Of a file the cache may have had only a part, and a caller expects all. */
 static int note_moved(struct zs_op *op, int moved)
 {
-	if (moved == 0 || (uint32_t)moved == op->length || !is_regular(op->fd))
+	if (moved == 0 || (uint32_t)moved == op->length ||
+	    !S_ISREG(zs_type_of(op->fd)))
 		return op->result + moved;
 	op->result += moved;
 	op->address += (uint32_t)moved;
@@ -213,12 +217,12 @@ bool zs_is_quick_close(const struct zs_op *op)
 {
 	struct linger linger = { 0 };
 	socklen_t size = sizeof(linger);
-	struct stat status;
+	mode_t type;
 
 	if (getsockopt(op->fd, SOL_SOCKET, SO_LINGER, &linger, &size) == 0)
 		return !linger.l_onoff || linger.l_linger == 0;
-	return fstat(op->fd, &status) < 0 || S_ISFIFO(status.st_mode) ||
-	       (status.st_mode & S_IFMT) == 0;
+	type = zs_type_of(op->fd);
+	return S_ISFIFO(type) || type == 0;
 }
 
 int zs_call_fsync(const struct zs_op *op)

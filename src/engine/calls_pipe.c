@@ -35,10 +35,10 @@ static int tee_with(const struct zs_op *op, unsigned int flags)
  * was faster. */
 static bool obeys(int fd)
 {
-	struct stat status;
+	mode_t type = zs_type_of(fd);
 
-	return zs_is_storage(fd) || zs_is_nonblocking(fd) ||
-	       fstat(fd, &status) < 0 || S_ISFIFO(status.st_mode);
+	return S_ISFIFO(type) || S_ISREG(type) || S_ISBLK(type) ||
+	       zs_is_nonblocking(fd);
 }
 
 /* What a poll cannot look at is left to the call. */
