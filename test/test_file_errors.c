@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/uio.h>
 
 #include "descriptors.h"
 #include "libc.h"
@@ -225,6 +227,64 @@ START_TEST(a_closed_descriptor_is_closed)
 }
 END_TEST
 
+/* --- a file's own EAGAIN, as cgroup's memory.reclaim has it --- */
+
+static _Atomic int nr_refused;
+
+ssize_t __wrap_readv(int fd, const struct iovec *parts, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count);
+
+static ssize_t refuse(void)
+{
+	nr_refused++;
+	errno = EAGAIN;
+	return -1;
+}
+
+/* In the place of libc's; see the Kbuild. */
+ssize_t __wrap_readv(int fd, const struct iovec *parts, int count)
+{
+	(void)fd;
+	(void)parts;
+	(void)count;
+	return refuse();
+}
+
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count)
+{
+	(void)fd;
+	(void)parts;
+	(void)count;
+	return refuse();
+}
+
+static int use_refusing_file(void *arg)
+{
+	ssize_t (*const move)(int, const struct iovec *, int) =
+		*(const bool *)arg ? zs_writev : zs_readv;
+	struct iovec part = { bytes, 1 };
+	struct zs_cancel_token token;
+	int fd = memfd_create("refusing", MFD_CLOEXEC);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(zs_cancel_token_open(&token, zs_now() + ZS_SECOND / 4),
+			 0);
+	ck_assert_int_eq(move(fd, &part, 1), -EAGAIN);
+	ck_assert_int_eq(nr_refused, 1);
+	ck_assert_int_eq(zs_cancel_token_close(token), 0);
+	return zs_close(fd);
+}
+
+/* On a ring without such calls, too. */
+START_TEST(a_files_own_eagain_is_told_at_once)
+{
+	bool is_write = _i;
+
+	ck_assert_int_eq(setenv("ZSYNC_DISABLE", "readv,writev", 1), 0);
+	ck_assert_int_eq(run_task(use_refusing_file, &is_write), 0);
+}
+END_TEST
+
 static Suite *file_errors_suite(void)
 {
 	Suite *suite = suite_create("file_errors");
@@ -239,6 +299,7 @@ static Suite *file_errors_suite(void)
 	tcase_add_loop_test(tests, paths_that_cannot_be_read_are_refused, 0, 2);
 	tcase_add_test(tests, descriptors_are_used_as_they_were_opened);
 	tcase_add_test(tests, a_closed_descriptor_is_closed);
+	tcase_add_loop_test(tests, a_files_own_eagain_is_told_at_once, 0, 2);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

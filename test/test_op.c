@@ -193,7 +193,7 @@ static int would_wait(int fd)
 
 	ck_assert_int_eq(syscall(SYS_preadv2, fd, &part, 1, -1L, 0, no_wait),
 			 -1);
-	return errno == EAGAIN ? -EAGAIN : ZS_OP_NO_THREAD;
+	return errno == EAGAIN ? ZS_OP_WOULD_WAIT : ZS_OP_NO_THREAD;
 }
 
 /* A worker must not be left waiting for a peer that may be its own task. */

@@ -172,7 +172,7 @@ START_TEST(what_the_ring_lacks_is_called_plainly)
 	ck_assert_int_eq(engine->ops->start(engine), 0);
 	make_pair(fds);
 	op = recv_op(fds[0], &byte, 1);
-	ck_assert_int_eq(run(&op), -EAGAIN);
+	ck_assert_int_eq(run(&op), ZS_OP_WOULD_WAIT);
 	ck_assert_int_eq(write(fds[1], "a", 1), 1);
 	ck_assert_int_eq(run(&op), 1);
 	ck_assert_int_eq(byte, 'a');

@@ -55,6 +55,9 @@ static bool epoll_call(struct zs_plain *plain, struct zs_op *op,
 	if (zs_offload_submit(&epoll->returns, op, lane))
 		return false;
 	op->result = zs_op_call_plainly(op);
+	/* Readiness is no help, or it would have been waited for. */
+	if (op->result == ZS_OP_WOULD_WAIT)
+		op->result = ZS_OP_NO_THREAD;
 	op->state = ZS_OP_DONE;
 	return true;
 }

@@ -209,7 +209,7 @@ static int call_unless_it_waits(struct zs_op *op)
 		return op->result;
 	/* The descriptor can be waited for, and then it is asked for again. */
 	if (type->way == ZS_WAY_WHEN_READY && ret == ZS_OP_NOT_YET)
-		return -EAGAIN;
+		return ZS_OP_WOULD_WAIT;
 	return ZS_OP_NO_THREAD;
 }
 

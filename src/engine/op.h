@@ -159,6 +159,10 @@ enum {
 	/* A result: it would have to wait on a thread, and none is to be had.
 	 * -EAGAIN to its task, with a text: see zs_await_error(). */
 	ZS_OP_NO_THREAD = -5004,
+	/* A result: it would have to wait until its descriptor is ready, which
+	 * is for its task to see to. -EAGAIN to that, which from a file may
+	 * also be the file's own answer. */
+	ZS_OP_WOULD_WAIT = -5005,
 	ZS_ERRNO_MAX = 4095, /* the kernel's own limit */
 };
 
@@ -231,9 +235,9 @@ static inline int zs_op_sum_up(const struct zs_op *op, int ret)
 
 /* As a plain system call on the worker's thread, where a ring has no such
  * operation or no thread for it: better slow than refused, but ZS_OP_NO_THREAD
- * where somebody would have to be waited for; -EAGAIN if that is who makes its
- * descriptor ready. Goes on from @op's result, where attempts have taken note
- * of progress. errno is kept. */
+ * where somebody would have to be waited for; ZS_OP_WOULD_WAIT if that is who
+ * makes its descriptor ready. Goes on from @op's result, where attempts have
+ * taken note of progress. errno is kept. */
 int zs_op_call_plainly(struct zs_op *op);
 /* What a task should see of the negative @result that came from the ring. */
 int zs_op_mend_result(struct zs_op *op, int result);

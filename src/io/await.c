@@ -140,6 +140,8 @@ int zs_await_error(int result)
 
 	if (result == -ECANCELED && zs_scope_error(task->scope) < 0)
 		return zs_scope_error(task->scope);
+	if (result == ZS_OP_WOULD_WAIT)
+		return zs_explain_none(-EAGAIN);
 	if (result == ZS_OP_NO_THREAD)
 		return zs_explain_as(-EAGAIN,
 				     "it may have to wait for ever, and there "

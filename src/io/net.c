@@ -41,9 +41,7 @@ static int await_poll(int fd, unsigned int events)
 	return ret >= 0 && op.cancel_asked ? zs_await_error(-ECANCELED) : ret;
 }
 
-/* The result of a call in several steps, of which @op was cancelled or the
- * last. */
-static int end_steps(bool keeps, const struct zs_op *op, int ret)
+int zs_end_steps(bool keeps, const struct zs_op *op, int ret)
 {
 	if (keeps)
 		zs_fds_let_go(zs_worker_task());
@@ -68,7 +66,7 @@ int zs_await_ready(struct zs_op *op, unsigned int events)
 		if (ret >= 0)
 			ret = zs_await(op);
 	}
-	return end_steps(keeps, op, ret);
+	return zs_end_steps(keeps, op, ret);
 }
 
 ZS_PUBLIC int zs_socket(int domain, int type, int protocol)
@@ -173,7 +171,7 @@ ZS_NOINLINE int zs_send_later(struct zs_op *op)
 			ret = zs_await(op);
 		pause_ns = zs_longer_pause(pause_ns);
 	}
-	return end_steps(keeps, op, ret);
+	return zs_end_steps(keeps, op, ret);
 }
 
 /* Not MSG_WAITALL, which send(2) ignores: when only a part fits, Linux 5.10.223

@@ -4,6 +4,7 @@
 #ifndef ZS_IO_NET_H
 #define ZS_IO_NET_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,6 +16,10 @@
  * O_NONBLOCK or for reasons of its own, it waits for @events and tries again.
  */
 int zs_await_ready(struct zs_op *op, unsigned int events);
+
+/* The result of a call in several steps, of which @op was cancelled or the
+ * last. @keeps: its descriptor, by zs_fds_keep(). */
+int zs_end_steps(bool keeps, const struct zs_op *op, int ret);
 
 /* Between two tries, where poll is no help: the next pause after @pause_ns. */
 static inline int64_t zs_longer_pause(int64_t pause_ns)

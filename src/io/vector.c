@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Transfers between a descriptor and several buffers. Called by tasks. */
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -13,22 +12,28 @@
 #include "io/await.h"
 #include "io/net.h"
 #include "zsync/file.h"
+#include "zsync/net.h"
 
 enum {
 	MOST_PARTS = 1024,   /* UIO_MAXIOV */
 	HIGH_PRIORITY = 0x1, /* RWF_HIPRI: for rings of another kind */
-	NO_WAIT = 0x8,	     /* RWF_NOWAIT */
 };
 
-/* Did the caller not ask for EAGAIN, by @flags or by the descriptor's? Then it
- * comes of a ring without such calls. */
-static bool is_to_wait(int fd, int flags)
+/* Without such calls a ring leaves the waiting to us, and says so: -EAGAIN may
+ * as well be the file's own answer, which is no reason to ask it again. */
+static int wait_and_move(struct zs_op *op)
 {
-	int saved_errno = errno;
-	int status = fcntl(fd, F_GETFL);
+	bool keeps = zs_fds_keep(zs_worker_task(), op->fd);
+	int ret = -EAGAIN;
 
-	errno = saved_errno;
-	return !(flags & NO_WAIT) && status >= 0 && !(status & O_NONBLOCK);
+	while (op->result == ZS_OP_WOULD_WAIT && ret == -EAGAIN &&
+	       !op->cancel_asked) {
+		ret = zs_poll_fd(op->fd,
+				 op->code == ZS_OP_READV ? POLLIN : POLLOUT);
+		if (ret >= 0)
+			ret = zs_await(op);
+	}
+	return zs_end_steps(keeps, op, ret);
 }
 
 /* @offset UINT64_MAX: at the file's own position. */
@@ -50,9 +55,8 @@ static ssize_t move(enum zs_op_code code, int fd, const struct iovec *parts,
 	if (flags & HIGH_PRIORITY)
 		return zs_explain_none(-EOPNOTSUPP);
 	ret = zs_await(&op);
-	if (zs_unlikely(ret == -EAGAIN) && is_to_wait(fd, flags))
-		return zs_await_ready(&op,
-				      code == ZS_OP_READV ? POLLIN : POLLOUT);
+	if (zs_unlikely(op.result == ZS_OP_WOULD_WAIT))
+		return wait_and_move(&op);
 	return ret;
 }
 
