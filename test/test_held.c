@@ -8,7 +8,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "descriptors.h"
@@ -249,6 +251,69 @@ START_TEST(cancelled_statx_leaves_its_buffer_alone)
 }
 END_TEST
 
+/* A link that finds its first folder slowly, as on a file server. */
+static atomic_bool link_has_begun, link_may_go_on;
+
+int __real_linkat(int old_dir, const char *old_path, int new_dir,
+		  const char *new_path, int flags);
+int __wrap_linkat(int old_dir, const char *old_path, int new_dir,
+		  const char *new_path, int flags);
+
+int __wrap_linkat(int old_dir, const char *old_path, int new_dir,
+		  const char *new_path, int flags)
+{
+	atomic_store(&link_has_begun, true);
+	while (!atomic_load(&link_may_go_on))
+		sched_yield();
+	return __real_linkat(old_dir, old_path, new_dir, new_path, flags);
+}
+
+static int open_new(const char *path)
+{
+	ck_assert_int_eq(mkdirat(dir, path, 0700), 0);
+	return openat(dir, path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int link_to(void *fd)
+{
+	return zs_linkat(dir, "fifo", *(int *)fd, "link", 0);
+}
+
+static int give_a_link_up(void *arg)
+{
+	struct zs_nursery nursery;
+	int fd = open_new("meant"), expected = fd;
+
+	(void)arg;
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	assert_ok(zs_nursery_spawn(nursery, link_to, &fd));
+	while (!atomic_load(&link_has_begun))
+		assert_ok(zs_sleep(100 * ZS_MICROSECOND));
+	assert_ok(zs_nursery_cancel(nursery));
+	ck_assert_int_eq(zs_nursery_wait(nursery), -ECANCELED);
+	ck_assert_int_eq(zs_close(fd), 0);
+	ck_assert_int_eq(fd = open_new("other"), expected);
+	atomic_store(&link_may_go_on, true);
+	await_in_flight(0);
+	ck_assert_int_eq(faccessat(dir, "meant/link", F_OK, 0), 0);
+	ck_assert_int_eq(unlinkat(dir, "meant/link", 0), 0);
+	close(fd);
+	ck_assert_int_eq(next_fd(), expected);
+	return 0;
+}
+
+/* The number of its second folder may be another's by then. */
+START_TEST(link_that_was_given_up_goes_to_its_folder)
+{
+	ck_assert_int_eq(setenv("ZSYNC_DISABLE", "linkat", 1), 0);
+	make_fifo();
+	ck_assert_int_eq(run_task(give_a_link_up, NULL), 0);
+	ck_assert_int_eq(unlinkat(dir, "meant", AT_REMOVEDIR), 0);
+	ck_assert_int_eq(unlinkat(dir, "other", AT_REMOVEDIR), 0);
+	remove_fifo();
+}
+END_TEST
+
 /* --- abortable --- */
 
 static int from_child[2];
@@ -351,6 +416,7 @@ int main(void)
 	tcase_add_test(tests, file_that_is_opened_too_late_is_closed);
 	tcase_add_test(tests, runtime_may_end_after_a_detach);
 	tcase_add_test(tests, cancelled_statx_leaves_its_buffer_alone);
+	tcase_add_test(tests, link_that_was_given_up_goes_to_its_folder);
 	tcase_add_test(tests, stop_ends_what_waits_for_others_at_once);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);

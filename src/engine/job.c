@@ -59,7 +59,8 @@ static bool copy_path(struct zs_job *job, int place, uint64_t *address)
 }
 
 /* A number may be another directory's by the time that the path is walked. What
- * cannot be duplicated is refused by the kernel, or its number is relied on. */
+ * cannot be duplicated is refused by the kernel, or its number is relied on. (A
+ * second directory comes as a duplicate that outlives the job.) */
 static void copy_directory(struct zs_job *job)
 {
 	int fd;

@@ -56,12 +56,15 @@ struct zs_request *zs_request_get(struct zs_worker *worker)
 	if (!request)
 		return NULL;
 	request->slab = &worker->requests;
+	request->fd = -1;
 	request->memory = NULL;
 	return request;
 }
 
 void zs_request_put(struct zs_request *request)
 {
+	if (request->fd >= 0)
+		close(request->fd);
 	free(request->memory);
 	zs_slab_put(request->slab, request);
 }

@@ -31,6 +31,7 @@ struct zs_request {
 	struct zs_slab *slab;
 	struct zs_detachable *waiter; /* on its task's stack */
 	bool opens;		      /* its result is a descriptor */
+	int fd;			      /* closed with this; -1: none */
 	void *memory;		      /* from malloc(), freed with this */
 	struct zs_op op;
 	alignas(8) unsigned char status[ZS_STATX_SIZE];

@@ -76,14 +76,41 @@ ZS_PUBLIC int zs_statx(int dirfd, const char *path, int flags,
 	return zs_await(&op);
 }
 
-/* @second: another descriptor that it names. */
+/* By a copy of the folder @second, which is looked up when the first path has
+ * been walked: the call may have been given up by then, and the number may be
+ * another folder's. Without a copy it cannot be given up. */
+static int await_with_copy(struct zs_detachable *detachable, int second)
+{
+	struct zs_request *request = zs_request_get(zs_worker_self);
+	int saved_errno = errno;
+	int ret;
+
+	if (!request)
+		return zs_await(&detachable->op);
+	request->fd = fcntl(second, F_DUPFD_CLOEXEC, 0);
+	if (request->fd < 0) {
+		errno = saved_errno;
+		zs_request_put(request);
+		return zs_await(&detachable->op);
+	}
+	detachable->op.length = (uint32_t)request->fd;
+	detachable->request = request;
+	ret = zs_await_detachable(detachable);
+	if (!detachable->is_detached)
+		zs_request_put(request);
+	return ret;
+}
+
+/* @second: another folder that it names, by its length. */
 static int await_two(struct zs_detachable *detachable, int second)
 {
 	int ret = zs_await_keep(second);
 
 	if (ret < 0)
 		return ret;
-	return zs_await_let_go(ret, zs_await_detachable(detachable));
+	if (second < 0)
+		return zs_await_let_go(ret, zs_await_detachable(detachable));
+	return zs_await_let_go(ret, await_with_copy(detachable, second));
 }
 
 ZS_PUBLIC int zs_renameat(int old_dirfd, const char *old_path, int new_dirfd,
