@@ -4,11 +4,16 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "descriptors.h"
@@ -373,11 +378,99 @@ START_TEST(it_fits_a_small_stack)
 }
 END_TEST
 
-int main(void)
-{
-	Suite *suite = suite_create("spawn_process");
-	TCase *tests = tcase_create("spawn_process");
+/* --- its parent's end --- */
 
+#define BE_DEPENDENT "be-dependent"
+
+static atomic_bool idle_threads_end;
+
+int __real_pthread_cond_timedwait(pthread_cond_t *condition,
+				  pthread_mutex_t *mutex,
+				  const struct timespec *until);
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition,
+				  pthread_mutex_t *mutex,
+				  const struct timespec *until);
+
+/* In the place of libc's; see the Kbuild. */
+int __wrap_pthread_cond_timedwait(pthread_cond_t *condition,
+				  pthread_mutex_t *mutex,
+				  const struct timespec *until)
+{
+	if (atomic_load(&idle_threads_end))
+		return ETIMEDOUT;
+	return __real_pthread_cond_timedwait(condition, mutex, until);
+}
+
+/* This program as the child: says when it is ready, and waits for its input's
+ * end. */
+static int be_dependent(void)
+{
+	char byte = 'r';
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (write(STDOUT_FILENO, &byte, 1) < 0)
+		return 1;
+	return read(STDIN_FILENO, &byte, 1) == 0 ? 7 : 2;
+}
+
+static uint64_t nr_threads(void)
+{
+	struct zs_stats stats;
+
+	ck_assert_int_eq(zs_stats(NULL, &stats), 0);
+	return stats.offload_files.threads;
+}
+
+/* A thread that is to end has all the time that it needs. */
+static void let_idle_threads_end(void)
+{
+	struct zs_child_options options = shell("exit 0");
+	struct zs_child other;
+
+	atomic_store(&idle_threads_end, true);
+	ck_assert_int_eq(zs_child_spawn(&other, &options), 0);
+	ck_assert_int_eq(zs_child_wait(other.pid, NULL), 0);
+	ck_assert_int_eq(zs_child_close(&other), 0);
+	for (int i = 0; i < 50 && nr_threads() > 0; i++)
+		ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+	atomic_store(&idle_threads_end, false);
+}
+
+static int outlive_threads(void *arg)
+{
+	char *argv[] = { "/proc/self/exe", BE_DEPENDENT, NULL };
+	struct zs_child_options options = { .size = sizeof(options),
+					    .argv = argv,
+					    .in = ZS_CHILD_PIPE,
+					    .out = ZS_CHILD_PIPE };
+	struct zs_child child;
+	pid_t pid;
+
+	(void)arg;
+	ck_assert_int_eq(zs_child_spawn(&child, &options), 0);
+	pid = child.pid;
+	ck_assert_int_eq(zs_read(child.out, text, 1), 1);
+	let_idle_threads_end();
+	ck_assert_int_eq(zs_child_close(&child), 0);
+	ck_assert_int_eq(zs_child_wait(pid, NULL), 7);
+	return 0;
+}
+
+START_TEST(its_parent_does_not_end_before_the_runtime)
+{
+	ck_assert_int_eq(run_task(outlive_threads, NULL), 0);
+}
+END_TEST
+
+int main(int argc, char **argv)
+{
+	Suite *suite;
+	TCase *tests;
+
+	if (argc > 1 && strcmp(argv[1], BE_DEPENDENT) == 0)
+		return be_dependent();
+	suite = suite_create("spawn_process");
+	tests = tcase_create("spawn_process");
 	tcase_add_test(tests, pipes_lead_to_and_from_the_child);
 	tcase_add_test(tests, streams_are_what_was_asked_for);
 	tcase_add_test(tests,
@@ -390,6 +483,7 @@ int main(void)
 	tcase_add_test(tests, many_are_started_side_by_side);
 	tcase_add_test(tests, errno_is_left_alone);
 	tcase_add_test(tests, it_fits_a_small_stack);
+	tcase_add_test(tests, its_parent_does_not_end_before_the_runtime);
 	suite_add_tcase(suite, tests);
 	return run_suite(suite);
 }

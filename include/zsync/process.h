@@ -106,7 +106,9 @@ struct zs_child_status {
  * process ignores it ignores, too, but for SIGPIPE, and what this process
  * handles has its default action. Of descriptors it has its streams, @fds, and
  * those of this process that are not close-on-exec, which all that zsync opens
- * are.
+ * are. What it asks for by PR_SET_PDEATHSIG comes at the end of the runtime,
+ * if not of the process: the parent is one of the runtime's threads, which
+ * stays until then.
  *
  * 0, and *child is set, which is to be closed by zs_child_close() and, in
  * whatever order, to be waited for. Or nothing is left, no process either:

@@ -46,6 +46,7 @@ struct zs_job_thread {
 	struct zs_offload *offload;
 	struct lane *lane;
 	struct zs_job *job;
+	bool is_parent; /* of a process, perhaps an ended one */
 	struct zs_interrupt interrupt;
 };
 
@@ -173,6 +174,8 @@ static void run_next(struct zs_job_thread *thread)
 	pthread_mutex_lock(&offload->lock);
 	lane->num_idle++;
 	thread->job = NULL;
+	if (job->copy.code == ZS_OP_SPAWN && job->copy.result >= 0)
+		thread->is_parent = true;
 	if (lane == waiting &&
 	    atomic_load_explicit(&job->is_cancelled, memory_order_relaxed))
 		zs_interrupt_disarm(&thread->interrupt);
@@ -182,20 +185,25 @@ static void run_next(struct zs_job_thread *thread)
 		return_job(offload, lane, job);
 }
 
-/* Under the lock. False: the thread is to end. */
+/* Under the lock. False: the thread is to end. To the kernel a child's parent
+ * is the thread that made it, at whose end it is sent its PR_SET_PDEATHSIG. */
 static bool await_job(struct zs_job_thread *thread)
 {
 	struct zs_offload *offload = thread->offload;
-	struct lane *lane = thread->lane;
+	pthread_cond_t *has_job = &thread->lane->has_job;
+	struct zs_job_queue *jobs = &thread->lane->jobs;
 	struct timespec until;
 	int ret = 0;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += IDLE_SECONDS;
-	while (!lane->jobs.first && !offload->is_ending && ret != ETIMEDOUT)
-		ret = pthread_cond_timedwait(&lane->has_job, &offload->lock,
-					     &until);
-	return lane->jobs.first != NULL;
+	while (!jobs->first && !offload->is_ending && ret != ETIMEDOUT)
+		if (thread->is_parent)
+			ret = pthread_cond_wait(has_job, &offload->lock);
+		else
+			ret = pthread_cond_timedwait(has_job, &offload->lock,
+						     &until);
+	return jobs->first != NULL;
 }
 
 /* Under the lock. It cannot be interrupted, so that it will not do for the job

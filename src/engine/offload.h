@@ -6,7 +6,8 @@
  *
  * Each kind of waiting has a lane of its own, so that none keeps another one's
  * operations from starting. A lane's threads are made when they are wanted, up
- * to its bound, and end when they have been idle for ten seconds.
+ * to its bound, and end when they have been idle for ten seconds; but those
+ * that have started a process, not before the pool.
  *
  * A thread works on a copy of the operation, which its owner may therefore give
  * up.
