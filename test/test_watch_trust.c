@@ -8,6 +8,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -216,6 +217,43 @@ START_TEST(trusted_number_that_is_no_files_now_is_refused)
 }
 END_TEST
 
+/* Behind our back, and the peer's end where the ring has kept the file. */
+static int close_under_waiter(void *arg)
+{
+	int unread;
+
+	(void)arg;
+	ck_assert_int_eq(send(fds[1], "abc", 3, 0), 3);
+	/* The receiver takes that, and waits for the rest. */
+	do {
+		ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+		ck_assert_int_eq(ioctl(fds[0], FIONREAD, &unread), 0);
+	} while (unread > 0);
+	close(fds[0]);
+	close(fds[1]);
+	return 0;
+}
+
+static int receive_part(void *arg)
+{
+	struct zs_nursery nursery;
+
+	make_pair(*(int *)arg);
+	train();
+	ck_assert_int_eq(zs_nursery_open(&nursery, NULL), 0);
+	zs_nursery_spawn(nursery, close_under_waiter, NULL);
+	ck_assert_int_eq(receive_with(MSG_WAITALL), 3);
+	return zs_nursery_wait(nursery);
+}
+
+START_TEST(part_that_came_before_the_number_was_no_files_is_told)
+{
+	int type = _i;
+
+	ck_assert_int_eq(run_task(receive_part, &type), 0);
+}
+END_TEST
+
 /* The same number is the next connection's, as a server sees it. */
 static int receive_by_turns(void *arg)
 {
@@ -408,6 +446,9 @@ static Suite *watch_trust_suite(void)
 	tcase_add_loop_test(tests,
 			    trusted_number_that_is_no_files_now_is_refused, 0,
 			    types);
+	tcase_add_loop_test(
+		tests, part_that_came_before_the_number_was_no_files_is_told, 0,
+		types);
 	tcase_add_loop_test(tests,
 			    no_number_is_trusted_once_one_was_another_files, 0,
 			    types);

@@ -231,7 +231,7 @@ bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
 uint16_t zs_plain_wanted(const struct zs_watch *watch);
 /* Its ops go where those of files go, which are always ready. */
 void zs_plain_call_all(struct zs_plain *plain, struct zs_watch *watch);
-/* Its ops end with @error. */
+/* Its ops end with @error, or with what they had moved before. */
 void zs_plain_fail_all(struct zs_plain *plain, struct zs_watch *watch,
 		       int error);
 /* At the begin of a reap, which must not wait if it has appended any. */
