@@ -8,6 +8,11 @@
  * (errno negated), and are cancellable unless noted. Lengths above INT_MAX and
  * NULL buffers of a length above 0 are -EINVAL. No call raises SIGPIPE.
  * Descriptors that are made here are close-on-exec.
+ *
+ * -EAGAIN, with a text that says so, is also that zs_accept(), zs_connect() or
+ * a zs_recvmsg() with MSG_WAITALL may have to wait on a thread, since there is
+ * no io_uring (and of the first two, the socket is not O_NONBLOCK), but none
+ * can be made, or 4,096 wait in the model thread_pool.
  */
 #ifndef ZSYNC_NET_H
 #define ZSYNC_NET_H
