@@ -164,8 +164,8 @@ int zs_pipe(int fds[2], int flags);
  * is read. A close of either descriptor ends them. On the ring each takes a
  * thread of the kernel while it lasts, so they pay for large pieces.
  * A socket without O_NONBLOCK waits until it has all, and meanwhile the kernel
- * lets nobody at the pipe: a task that reads or writes it holds its worker. With
- * O_NONBLOCK a full one is -EAGAIN, and zs_poll() waits for it.
+ * lets nobody at the pipe: a task that reads or writes it holds its worker.
+ * With O_NONBLOCK a full one is -EAGAIN, and zs_poll_fd() waits for it.
  */
 ssize_t zs_splice(int fd_in, int64_t *offset_in, int fd_out,
 		  int64_t *offset_out, size_t length, unsigned int flags);
