@@ -11,8 +11,13 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "engine/interrupt.h"
 
 /* --- between the pool and libc; see the Kbuild --- */
@@ -356,6 +361,100 @@ START_TEST(stray_interrupt_does_not_end_a_system_call)
 }
 END_TEST
 
+static void set_timeout(int fd, int which, int64_t timeout_ms)
+{
+	struct timeval timeout = { .tv_sec = timeout_ms / 1000,
+				   .tv_usec = timeout_ms % 1000 * 1000 };
+
+	ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, which, &timeout,
+				    sizeof(timeout)),
+			 0);
+}
+
+/* In a process of its own; its result is told by the way that it ends. */
+static _Noreturn void run_to_be_stopped(struct zs_op *op, int ready_fd)
+{
+	open_pool(1);
+	ck_assert(submit(&engine, op, ZS_LANE_WAITING));
+	await_busy(ZS_LANE_WAITING);
+	if (write(ready_fd, "r", 1) != 1)
+		_exit(255);
+	next_done(&engine);
+	_exit(op->result < 0 ? -op->result : 0);
+}
+
+/* A process that makes the call, and has been stopped now and then. */
+static pid_t start_and_stop(struct zs_op *op)
+{
+	int ready[2], status, i;
+	pid_t pid;
+
+	ck_assert_int_eq(pipe(ready), 0);
+	pid = fork();
+	if (pid == 0)
+		run_to_be_stopped(op, ready[1]);
+	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	for (i = 0; i < 20; i++) {
+		ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+		ck_assert_int_eq(waitpid(pid, &status, WUNTRACED), pid);
+		ck_assert_msg(WIFSTOPPED(status), "%s",
+			      strerror(WEXITSTATUS(status)));
+		ck_assert_int_eq(kill(pid, SIGCONT), 0);
+		usleep(1000);
+	}
+	return pid;
+}
+
+static int end_of(pid_t pid)
+{
+	int status;
+
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+/* Which a timeout of the socket's makes it do. */
+START_TEST(stop_of_the_process_does_not_end_a_receive)
+{
+	struct iovec part = { &byte, 1 };
+	struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+	struct zs_op op = { .code = ZS_OP_RECVMSG,
+			    .address = (uint64_t)(uintptr_t)&message,
+			    .length = 1,
+			    .flags = MSG_WAITALL };
+	pid_t pid;
+
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	set_timeout(fds[0], SO_RCVTIMEO, 20000);
+	op.fd = fds[0];
+	pid = start_and_stop(&op);
+	ck_assert_int_eq(write(fds[1], "x", 1), 1);
+	ck_assert_int_eq(end_of(pid), 0);
+	close_pipe();
+}
+END_TEST
+
+/* It goes on connecting, and ends as if nothing had been: by its timeout, since
+ * the listener's queue is full. */
+START_TEST(stop_of_the_process_does_not_end_a_connect)
+{
+	struct sockaddr_in address;
+	struct zs_op op = { .code = ZS_OP_CONNECT,
+			    .address = (uint64_t)(uintptr_t)&address,
+			    .offset = sizeof(address) };
+	int i;
+
+	make_listener(0, &address);
+	for (i = 0; i < 4; i++)
+		(void)connect(socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0),
+			      (struct sockaddr *)&address, sizeof(address));
+	op.fd = socket(AF_INET, SOCK_STREAM, 0);
+	set_timeout(op.fd, SO_SNDTIMEO, 300);
+	ck_assert_int_eq(end_of(start_and_stop(&op)), EINPROGRESS);
+}
+END_TEST
+
 /* --- what is given up --- */
 
 START_TEST(detached_job_is_released_once_with_its_result)
@@ -379,14 +478,6 @@ START_TEST(detached_job_is_released_once_with_its_result)
 	close_pool();
 }
 END_TEST
-
-static int next_fd(void)
-{
-	int fd = dup(STDIN_FILENO);
-
-	close(fd);
-	return fd;
-}
 
 /* The file is opened when there is nobody left to have it. */
 START_TEST(what_an_abandoned_job_has_opened_is_closed)
@@ -430,6 +521,8 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, function_that_answers_eintr_is_not_called_again);
 	tcase_add_test(tests, close_that_answers_eintr_is_not_made_again);
 	tcase_add_test(tests, stray_interrupt_does_not_end_a_system_call);
+	tcase_add_test(tests, stop_of_the_process_does_not_end_a_receive);
+	tcase_add_test(tests, stop_of_the_process_does_not_end_a_connect);
 	tcase_add_test(tests, detached_job_is_released_once_with_its_result);
 	tcase_add_test(tests, what_an_abandoned_job_has_opened_is_closed);
 }

@@ -11,6 +11,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "engine/interrupt.h"
+
 /* Where the call is refused, by a filter say, it is enough that there is
  * memory. */
 static bool is_readable(const char *at, uintptr_t page_size)
@@ -96,6 +98,55 @@ void zs_job_release(struct zs_job *job)
 	free(job->paths[1]);
 	if (job->owns_fd)
 		close(job->copy.fd);
+}
+
+/* What a stop of the process interrupts, and its end, though they run no
+ * handler: these, if their sockets have a timeout (signal(7)). */
+static bool is_stopped_with_process(const struct zs_op *op)
+{
+	switch (op->code) {
+	case ZS_OP_ACCEPT:
+	case ZS_OP_CONNECT:
+	case ZS_OP_SEND:
+	case ZS_OP_RECV:
+	case ZS_OP_SENDMMSG:
+	case ZS_OP_RECVMMSG:
+	case ZS_OP_SENDMSG:
+	case ZS_OP_RECVMSG:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* What interrupts a system call when nobody has asked, somebody's kill(2) say,
+ * is no concern of its task. Else -EINTR is the call's own answer, a file
+ * server's perhaps; and a function knows itself what it is to do. */
+static bool is_to_call_again(const struct zs_job *job, uint32_t count)
+{
+	if (atomic_load_explicit(&job->is_cancelled, memory_order_relaxed) ||
+	    job->copy.code == ZS_OP_CALL)
+		return false;
+	return zs_interrupt_count() != count ||
+	       is_stopped_with_process(&job->copy);
+}
+
+int zs_job_call(struct zs_job *job)
+{
+	const struct zs_op_type *type = &zs_op_types[job->copy.code];
+	uint32_t count = zs_interrupt_count();
+	int ret = type->call(&job->copy);
+	bool was_connecting = false;
+
+	while (ret == -EINTR && is_to_call_again(job, count)) {
+		was_connecting = job->copy.code == ZS_OP_CONNECT;
+		count = zs_interrupt_count();
+		ret = type->call(&job->copy);
+	}
+	/* The timeout; to the kernel that was a second call. */
+	if (ret == -EALREADY && was_connecting)
+		ret = -EINPROGRESS;
+	return zs_op_sum_up(&job->copy, ret);
 }
 
 void zs_job_queue_init(struct zs_job_queue *queue)

@@ -47,6 +47,9 @@ struct zs_job_queue {
 /* False: there is no memory. In either case zs_job_release() undoes it. */
 bool zs_job_copy(struct zs_job *job, const struct zs_op *op);
 void zs_job_release(struct zs_job *job);
+/* Its thread, without the lock. Makes its call, whatever interrupts that but a
+ * cancel. The result. */
+int zs_job_call(struct zs_job *job);
 
 void zs_job_queue_init(struct zs_job_queue *queue);
 void zs_job_queue_append(struct zs_job_queue *queue, struct zs_job *job);

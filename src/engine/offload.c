@@ -103,25 +103,6 @@ static void return_job(struct zs_offload *offload, struct lane *lane,
 
 /* --- threads --- */
 
-/* What interrupts a system call when nobody has asked, somebody's kill(2) say,
- * is no concern of its task. Else -EINTR is the call's own answer, a file
- * server's perhaps; and a function knows itself what it is to do. */
-static int call_again_if_interrupted(struct zs_job *job)
-{
-	const struct zs_op_type *type = &zs_op_types[job->copy.code];
-	uint32_t count;
-	int ret;
-
-	do {
-		count = zs_interrupt_count();
-		ret = type->call(&job->copy);
-	} while (ret == -EINTR && zs_interrupt_count() != count &&
-		 job->copy.code != ZS_OP_CALL &&
-		 !atomic_load_explicit(&job->is_cancelled,
-				       memory_order_relaxed));
-	return zs_op_sum_up(&job->copy, ret);
-}
-
 /* False: it waits for somebody, on which this lane's threads are not to be
  * spent. */
 static bool run_job(struct zs_job *job, bool may_wait)
@@ -134,7 +115,7 @@ static bool run_job(struct zs_job *job, bool may_wait)
 		if (ret == ZS_OP_NOT_YET)
 			return false;
 	} else {
-		ret = call_again_if_interrupted(job);
+		ret = zs_job_call(job);
 	}
 	job->copy.result = ret;
 	return true;
