@@ -21,7 +21,6 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/explain.h"
-#include "engine/bare.h"
 #include "engine/plain.h"
 
 enum {
@@ -152,29 +151,21 @@ static ZS_ALWAYS_INLINE void fetch_owner(const struct zs_op *op)
 	__builtin_prefetch(owner + 128);
 }
 
-/* The usual one: a receive, alone. */
-static ZS_ALWAYS_INLINE bool fire_recv(struct zs_plain *plain,
-				       struct zs_watch *watch, struct zs_op *op,
-				       struct zs_queue *done)
+/* The usual one: @op, alone, whose task will receive. What the kernel touches
+ * for that is then still in the caches when the task answers. */
+static ZS_ALWAYS_INLINE void fire_waiter(struct zs_plain *plain,
+					 struct zs_watch *watch,
+					 struct zs_op *op,
+					 struct zs_queue *done)
 {
-	int ret = zs_recv_now(op->fd, (void *)(uintptr_t)op->address,
-			      op->length, 0);
-
-	if (zs_unlikely(ret == -EAGAIN)) {
-		watch->is_drained = false;
-		zs_plain_doubt(plain, watch);
-		return false;
-	}
 	fetch_owner(op);
 	watch->first = NULL;
-	plain->num_parked--;
 	watch->is_drained = false;
-	zs_plain_note_received(watch, ret, op->length);
-	op->result = ret;
+	watch->vain = 0;
+	plain->num_parked--;
 	op->state = ZS_OP_DONE;
 	ZS_COUNT(plain->engine.counters.completed, 1);
 	zs_queue_append(done, &op->link);
-	return true;
 }
 
 static ZS_ALWAYS_INLINE void fire(struct zs_epoll *epoll,
@@ -183,16 +174,13 @@ static ZS_ALWAYS_INLINE void fire(struct zs_epoll *epoll,
 {
 	struct zs_plain *plain = &epoll->plain;
 	struct zs_op *op = watch->first;
-	bool is_of_use;
 
 	if (zs_unlikely(events & ~(uint32_t)PLAIN_EVENTS))
 		watch->trust = 0;
-	if (zs_likely(op && !op->link.next && zs_plain_is_recv(op) &&
+	if (zs_likely(op && op->result == ZS_OP_IS_READY && !op->link.next &&
 		      (events & POLLIN)))
-		is_of_use = fire_recv(plain, watch, op, done);
-	else
-		is_of_use = zs_plain_fire(plain, watch, (uint16_t)events, done);
-	if (zs_likely(is_of_use))
+		fire_waiter(plain, watch, op, done);
+	else if (zs_plain_fire(plain, watch, (uint16_t)events, done))
 		watch->vain = 0;
 	else if (++watch->vain >= VAIN_MOST)
 		zs_epoll_calm(epoll, watch, fd);

@@ -163,6 +163,8 @@ enum {
 	 * is for its task to see to. -EAGAIN to that, which from a file may
 	 * also be the file's own answer. */
 	ZS_OP_WOULD_WAIT = -5005,
+	/* A result: its descriptor is ready, and it is for its task to try. */
+	ZS_OP_IS_READY = -5006,
 	ZS_ERRNO_MAX = 4095, /* the kernel's own limit */
 };
 

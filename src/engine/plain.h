@@ -186,12 +186,13 @@ zs_plain_watch_for_recv(struct zs_plain *plain, int fd)
 	return watch;
 }
 
-/* Submits @op, which it does. */
+/* Submits @op, which it does. Its result is ZS_OP_IS_READY, but where it is one
+ * of several it may be a receive's. */
 static ZS_ALWAYS_INLINE void
 zs_plain_wait(struct zs_plain *plain, struct zs_watch *watch, struct zs_op *op)
 {
 	ZS_COUNT(plain->engine.counters.submitted, 1);
-	op->result = 0;
+	op->result = ZS_OP_IS_READY;
 	op->state = ZS_OP_PARKED;
 	op->link.next = NULL;
 	watch->first = op;

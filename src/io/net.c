@@ -275,6 +275,35 @@ static ZS_NOINLINE ssize_t recv_on_ring(int fd, void *buffer, size_t length,
 				   0, flags);
 }
 
+/* As an op that begins with an attempt. */
+static ZS_NOINLINE ssize_t recv_as_op(int fd, void *buffer, size_t length,
+				      int flags)
+{
+	struct zs_op op;
+
+	zs_transfer_fill(&op, ZS_OP_RECV, fd, buffer, length, 0, flags);
+	return zs_await(&op);
+}
+
+/* @op, which has waited, is over, or there should be something to receive. */
+static ZS_ALWAYS_INLINE ssize_t end_recv(struct zs_op *op,
+					 struct zs_watch *watch, int fd,
+					 void *buffer, size_t length)
+{
+	int ret = op->result;
+
+	if (zs_likely(ret == ZS_OP_IS_READY)) {
+		/* Perhaps its descriptor is about to be closed. */
+		ret = zs_unlikely(op->cancel_asked) ?
+			      -ECANCELED :
+			      zs_recv_now(fd, buffer, length, 0);
+		if (zs_unlikely(ret == -EAGAIN))
+			return recv_as_op(fd, buffer, length, 0);
+		zs_plain_note_received(watch, ret, (uint32_t)length);
+	}
+	return zs_likely(ret >= 0) ? ret : zs_await_error(ret);
+}
+
 static ZS_NOINLINE ssize_t recv_plainly(int fd, void *buffer, size_t length,
 					int flags, struct zs_worker *worker)
 {
@@ -284,14 +313,13 @@ static ZS_NOINLINE ssize_t recv_plainly(int fd, void *buffer, size_t length,
 	if (zs_likely(flags == 0) && zs_await_is_free(worker, fd))
 		watch = zs_plain_watch_for_recv(zs_plain_of(worker->engine),
 						fd);
-	zs_transfer_fill(&op, ZS_OP_RECV, fd, buffer, length, 0, flags);
 	if (zs_unlikely(!watch))
-		return zs_await(&op);
+		return recv_as_op(fd, buffer, length, flags);
+	zs_transfer_fill(&op, ZS_OP_RECV, fd, buffer, length, 0, flags);
 	op.link.item = worker->current;
 	zs_plain_wait(zs_plain_of(worker->engine), watch, &op);
 	zs_task_park(&zs_await_cancellable, &op);
-	return zs_likely(op.result >= 0) ? op.result :
-					   zs_await_error(op.result);
+	return end_recv(&op, watch, fd, buffer, length);
 }
 
 ZS_PUBLIC ssize_t zs_recv(int fd, void *buffer, size_t length, int flags)
