@@ -19,6 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "engine/abi.h"
 
 enum {
@@ -322,12 +323,10 @@ void *__wrap_mremap(void *address, size_t size, size_t new_size, int flags)
 long __real_syscall(long number, ...);
 long __wrap_syscall(long number, ...);
 
-/* Six, whatever the caller has: the kernel looks at no more than it wants. */
-__attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...)
+long __wrap_syscall(long number, ...)
 {
-	long args[6];
+	long args[NR_ARGUMENTS];
 	va_list list;
-	int i;
 
 	if ((number == ZS_URING_SYSCALL_SETUP && fails(FAULT_URING_SETUP)) ||
 	    (number == ZS_URING_SYSCALL_ENTER && fails(FAULT_URING_ENTER)) ||
@@ -335,8 +334,7 @@ __attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...)
 	     fails(FAULT_URING_REGISTER)))
 		return -1;
 	va_start(list, number);
-	for (i = 0; i < 6; i++)
-		args[i] = va_arg(list, long);
+	take_arguments(args, list);
 	va_end(list);
 	return __real_syscall(number, args[0], args[1], args[2], args[3],
 			      args[4], args[5]);

@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "base/clock.h"
 #include "engine/memcheck.h"
 #include "shim_ring.h"
@@ -159,12 +160,11 @@ static long shimmed(long number, struct shim_ring *ring, long *args)
 __attribute__((no_sanitize("address"))) long __wrap_syscall(long number, ...)
 {
 	int saved = errno;
-	long args[6], ret;
+	long args[NR_ARGUMENTS], ret;
 	va_list list;
 
 	va_start(list, number);
-	for (int i = 0; i < 6; i++)
-		args[i] = va_arg(list, long);
+	take_arguments(args, list);
 	va_end(list);
 	if (number == ZS_URING_SYSCALL_SETUP &&
 	    is_to_be_shimmed(args[0], (void *)args[1])) {

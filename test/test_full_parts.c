@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "runtime.h"
 
 enum { LENGTH = 300, IN_CACHE = 100, SHORT = 50 };
@@ -39,20 +40,14 @@ static size_t shorter(size_t length, size_t most)
 	return is_on && length > most ? most : length;
 }
 
-/* Of calls with a sixth argument, only those that are played have it. */
 long __wrap_syscall(long number, ...)
 {
 	struct iovec part;
-	long args[6] = { 0 };
+	long args[NR_ARGUMENTS];
 	va_list list;
-	int i;
 
 	va_start(list, number);
-	for (i = 0; i < 5; i++)
-		args[i] = va_arg(list, long);
-	if (number == SYS_preadv2 || number == SYS_pwritev2 ||
-	    number == SYS_futex)
-		args[5] = va_arg(list, long);
+	take_arguments(args, list);
 	va_end(list);
 	if (number == SYS_preadv2 || number == SYS_pwritev2) {
 		part = *(const struct iovec *)args[1];

@@ -18,6 +18,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "arguments.h"
 #include "engine/abi.h"
 #include "engine/probe.h"
 
@@ -72,13 +73,11 @@ static inline long play_enter(const long *args)
 
 long __wrap_syscall(long number, ...)
 {
-	long args[6];
+	long args[NR_ARGUMENTS];
 	va_list list;
-	int i;
 
 	va_start(list, number);
-	for (i = 0; i < 6; i++)
-		args[i] = va_arg(list, long);
+	take_arguments(args, list);
 	va_end(list);
 	if (number == ZS_URING_SYSCALL_ENTER && !play.is_off)
 		return play_enter(args);
