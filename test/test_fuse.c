@@ -205,14 +205,16 @@ END_TEST
 
 int main(void)
 {
-	Suite *suite = suite_create("fuse");
-	TCase *tests = tcase_create("fuse");
+	Suite *suite;
+	TCase *tests;
 
 	if (test_is_blocking()) {
 		printf("SKIP test_fuse: a call to a server is the worker's own "
 		       "in the blocking model\n");
 		return EXIT_SUCCESS;
 	}
+	suite = suite_create("fuse");
+	tests = tcase_create("fuse");
 	tcase_add_checked_fixture(tests, NULL, remove_folder);
 	tcase_add_loop_test(tests, others_go_on_while_a_server_takes_its_time,
 			    0, NR_CALLS);
