@@ -3,7 +3,9 @@
  * or which poll(2) has ready for what they cannot do. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -76,6 +78,7 @@ static int leave_error(void *arg)
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
 	struct zs_nursery nursery;
+	struct zs_stats before, after;
 	int on = 1, received = 0;
 	int64_t before_ns;
 	char byte;
@@ -91,8 +94,15 @@ static int leave_error(void *arg)
 	ck_assert_int_eq(zs_recv(fds[0], &byte, 1, 0), -ECONNREFUSED);
 	zs_nursery_open(&nursery, NULL);
 	zs_nursery_spawn(nursery, receive_one, &received);
+	/* The descriptor may have to be looked at again, but not for ever. */
+	ck_assert_int_eq(zs_sleep(200 * ZS_MILLISECOND), 0);
+	zs_stats(NULL, &before);
 	before_ns = cpu_time_ns();
 	ck_assert_int_eq(zs_sleep(500 * ZS_MILLISECOND), 0);
+	zs_stats(NULL, &after);
+	/* The blocking model's worker looks by itself from time to time. */
+	if (!test_is_blocking())
+		ck_assert_uint_lt(after.total.sleeps - before.total.sleeps, 5);
 	/* A worker that spun would have taken all of it. */
 	ck_assert_int_lt(cpu_time_ns() - before_ns, 250 * ZS_MILLISECOND);
 	ck_assert_int_eq(received, 0);
@@ -103,6 +113,42 @@ static int leave_error(void *arg)
 START_TEST(error_that_nobody_fetches_keeps_no_worker_busy)
 {
 	ck_assert_int_eq(run_task(leave_error, NULL), -ECANCELED);
+}
+END_TEST
+
+/* Nobody has urgent data for them, and for a poll they are always ready. */
+static const char *const files[] = { "/proc/self/exe", "/proc/self/mountinfo" };
+
+static int note_over(void *arg)
+{
+	(void)arg;
+	ck_assert_int_eq(zs_sleep(10 * ZS_MILLISECOND), 0);
+	is_over = true;
+	return 0;
+}
+
+static int poll_for_what_never_comes(void *arg)
+{
+	int fd = open(arg, O_RDONLY | O_CLOEXEC), ret;
+	struct zs_cancel_token token;
+	struct zs_nursery nursery;
+
+	zs_nursery_open(&nursery, NULL);
+	zs_nursery_spawn(nursery, note_over, NULL);
+	zs_cancel_token_open(&token, zs_now() + 50 * ZS_MILLISECOND);
+	ret = zs_poll_fd(fd, POLLPRI);
+	/* The ring refuses what nobody could wake it for. */
+	ck_assert(ret == -ETIMEDOUT ? is_over : ret == -EINVAL);
+	zs_cancel_token_close(token);
+	ck_assert_int_eq(zs_close(fd), 0);
+	return zs_nursery_wait(nursery);
+}
+
+START_TEST(poll_of_a_file_for_what_never_comes_ends_in_time)
+{
+	ck_assert_int_eq(run_task(poll_for_what_never_comes,
+				  (void *)(uintptr_t)files[_i]),
+			 0);
 }
 END_TEST
 
@@ -207,6 +253,9 @@ static Suite *watch_suite(void)
 	tcase_set_timeout(tests, 30);
 	tcase_add_test(tests, number_that_is_another_files_now_is_watched_anew);
 	tcase_add_test(tests, error_that_nobody_fetches_keeps_no_worker_busy);
+	tcase_add_loop_test(tests,
+			    poll_of_a_file_for_what_never_comes_ends_in_time, 0,
+			    sizeof(files) / sizeof(files[0]));
 	tcase_add_test(tests, call_that_waits_is_made_though_others_always_run);
 	tcase_add_loop_test(tests, cancel_ends_a_unix_connect_at_any_stage, 0,
 			    50);

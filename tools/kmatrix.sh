@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MIT
 # Runs the tests on real kernels, each booted under qemu with nothing but them:
 # the initramfs has a small init, the test programs and uring-probe, all linked
-# statically, and BusyBox, which some of them start programs of. Called by `make kmatrix`, which builds them:
+# statically, and BusyBox, which some of them start programs of. Called by `make
+# kmatrix`, which builds them:
 #	CC_x86_64= CC_aarch64= tools/kmatrix.sh FOLDER
 # FOLDER has one folder a machine, x86_64 and aarch64, each with what make
 # leaves there, and gets the consoles of the guests, in log/.

@@ -203,7 +203,8 @@ static int call_unless_it_waits(struct zs_op *op)
 	ret = type->attempt(op);
 	if (ret >= -ZS_ERRNO_MAX)
 		return ret;
-	if (type->way == ZS_WAY_WHEN_READY && zs_is_storage(op->fd))
+	if (type->way == ZS_WAY_WHEN_READY && op->code != ZS_OP_POLL &&
+	    zs_is_storage(op->fd))
 		return zs_op_sum_up(op, type->call(op));
 	if (op->result > 0)
 		return op->result;

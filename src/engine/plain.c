@@ -142,6 +142,13 @@ static bool park_on(struct zs_plain *plain, struct zs_watch *watch,
 	return false;
 }
 
+/* For one whose descriptor cannot be watched, since it is always ready. What is
+ * polled for may never come all the same. */
+static enum zs_lane lane_when_ready(const struct zs_op *op)
+{
+	return op->code == ZS_OP_POLL ? ZS_LANE_WAITING : ZS_LANE_FILES;
+}
+
 /* Whoever closes and opens descriptors by other ways than ours leaves us with
  * watches of files that are gone, and perhaps with ops that wait for them: so
  * it is armed though it may be already. */
@@ -159,7 +166,7 @@ static ZS_NOINLINE bool arm_and_park(struct zs_plain *plain, struct zs_op *op)
 	}
 	/* Always ready, and yet it could not be done: a file not in memory. */
 	if (ret == -EPERM)
-		return plain->model->call(plain, op, ZS_LANE_FILES);
+		return plain->model->call(plain, op, lane_when_ready(op));
 	if (ret < 0)
 		return end(op, op->result > 0 ? op->result : ret);
 	return park_on(plain, watch, op);
@@ -349,7 +356,7 @@ void zs_plain_call_all(struct zs_plain *plain, struct zs_watch *watch)
 
 	while (watch->first) {
 		op = take_first(plain, watch);
-		if (plain->model->call(plain, op, ZS_LANE_FILES))
+		if (plain->model->call(plain, op, lane_when_ready(op)))
 			zs_queue_append(&plain->done, &op->link);
 	}
 }
@@ -379,7 +386,10 @@ bool zs_plain_fire(struct zs_plain *plain, struct zs_watch *watch,
 		else if (attempt_parked(plain, op, done, watch, before))
 			is_of_use = true;
 		else {
-			zs_plain_doubt(plain, watch);
+			/* An error that stays, and is not what it waits for,
+			 * says nothing of the number. */
+			if (events & events_of(op))
+				zs_plain_doubt(plain, watch);
 			before = op;
 		}
 	}

@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
 
 enum {
@@ -32,8 +33,18 @@ static inline void zs_message_clear_gaps(struct msghdr *clear,
 	};
 }
 
-/* In the control data of @message, where they are: the bytes between a length
- * and a level mean nothing to its owner. */
+/* The kernel's view of a control header's length. */
+static inline bool zs_message_is_clear(const struct cmsghdr *header)
+{
+	size_t length;
+
+	memcpy(&length, header, sizeof(length));
+	return length == header->cmsg_len;
+}
+
+/* In the control data of @message, where they are, for the bytes between a
+ * length and a level mean nothing to its owner; but nothing is written where
+ * nothing has to be, since that memory may be shared or constant. */
 static inline void zs_message_clear_control(const struct msghdr *message)
 {
 	struct msghdr copy = *message;
@@ -41,11 +52,12 @@ static inline void zs_message_clear_control(const struct msghdr *message)
 
 	for (header = CMSG_FIRSTHDR(&copy); header;
 	     header = CMSG_NXTHDR(&copy, header))
-		*header = (struct cmsghdr){
-			.cmsg_len = header->cmsg_len,
-			.cmsg_level = header->cmsg_level,
-			.cmsg_type = header->cmsg_type,
-		};
+		if (!zs_message_is_clear(header))
+			*header = (struct cmsghdr){
+				.cmsg_len = header->cmsg_len,
+				.cmsg_level = header->cmsg_level,
+				.cmsg_type = header->cmsg_type,
+			};
 }
 
 #endif
