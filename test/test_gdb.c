@@ -292,7 +292,9 @@ static void expect_backtraces(const char *text)
 	const char *outside = strstr(part, " receive_outside (fd=");
 
 	expect(part, "\n#0 ");
-	expect(part, " zs_recv (");
+	/* It ends in a call of the other, and clang tells gdb no more of it. */
+	if (!strstr(part, " recv_on_ring ("))
+		expect(part, " zs_recv (");
 	ck_assert_ptr_nonnull(inside);
 	ck_assert_ptr_nonnull(outside);
 	ck_assert(inside < outside);
