@@ -285,7 +285,11 @@ static ZS_NOINLINE ssize_t recv_as_op(int fd, void *buffer, size_t length,
 	return zs_await(&op);
 }
 
-/* @op, which has waited, is over, or there should be something to receive. */
+/* @op, which has waited, is over, or there should be something to receive. Its
+ * number is still the file's: until this task goes on, its wait says that it
+ * uses it, and a zs_close() asks it to end and waits. @watch is the worker's
+ * for good; of a number closed behind our back it may be told too much, which
+ * a check of what waits on trust finds. */
 static ZS_ALWAYS_INLINE ssize_t end_recv(struct zs_op *op,
 					 struct zs_watch *watch, int fd,
 					 void *buffer, size_t length)
