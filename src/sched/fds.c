@@ -131,20 +131,6 @@ static ZS_RACY bool is_over(const struct zs_task *user,
 
 /* --- waiting for a close --- */
 
-static void wake(struct zs_worker *worker, struct zs_fd_waiter *waiter)
-{
-	if (waiter->task->worker == worker)
-		zs_task_wake(waiter->task);
-	else
-		zs_worker_post(waiter->task->worker, &waiter->message,
-			       ZS_MESSAGE_FD_WAKE);
-}
-
-void zs_fds_handle_wake(struct zs_fd_waiter *waiter)
-{
-	zs_task_wake(waiter->task);
-}
-
 static ZS_RACY void describe_close(const void *object, struct zs_text *text)
 {
 	const struct zs_fd_waiter *waiter = object;
@@ -158,7 +144,7 @@ static const struct zs_wait_type close_wait = { .describe = describe_close };
 static void await_close(struct zs_task *task, int fd)
 {
 	struct zs_fds *fds = &task->worker->runtime->fds;
-	struct zs_fd_waiter waiter = { .task = task, .fd = fd };
+	struct zs_fd_waiter waiter = { .wake.task = task, .fd = fd };
 	bool is_closing;
 
 	pthread_mutex_lock(&fds->lock);
@@ -342,7 +328,7 @@ static void end_wait(struct zs_worker *worker, struct zs_fd_waiter *closer)
 
 	if (engine->ops->forget)
 		engine->ops->forget(engine, closer->fd);
-	wake(worker, closer);
+	zs_task_wake_anywhere(&closer->wake);
 }
 
 static void keep(struct zs_worker *worker, struct zs_fd_waiter *closer)
@@ -392,13 +378,14 @@ static void end_users(struct zs_task *task, struct zs_worker *worker,
 		      struct zs_task *user, int fd)
 {
 	struct zs_fd_waiter closer = {
-		.task = task,
+		.wake.task = task,
 		.user = user,
 		.fd = fd,
 	};
 
 	if (worker != task->worker)
-		zs_worker_post(worker, &closer.message, ZS_MESSAGE_FD_CLOSE);
+		zs_worker_post(worker, &closer.wake.message,
+			       ZS_MESSAGE_FD_CLOSE);
 	else if (has_users(worker, &closer, true))
 		keep(worker, &closer);
 	else
@@ -484,7 +471,7 @@ void zs_fds_end_close(struct zs_task *task, int fd)
 		/* It is not ours any more once it has been woken. */
 		struct zs_fd_waiter *next = waiter->next;
 
-		wake(task->worker, waiter);
+		zs_task_wake_anywhere(&waiter->wake);
 		waiter = next;
 	}
 }

@@ -37,9 +37,8 @@ struct zs_fds {
 /* A task that waits for another's close to be over, or, as a closer, for other
  * tasks' operations: on its stack, and a message between workers. */
 struct zs_fd_waiter {
-	struct zs_message message;
+	struct zs_wake wake;
 	struct zs_fd_waiter *next;
-	struct zs_task *task;
 	struct zs_task *user; /* a closer's: NULL for all that a worker has */
 	int fd;
 };
@@ -98,9 +97,8 @@ int zs_fds_begin_close(struct zs_task *task, int fd);
 /* It has been closed. */
 void zs_fds_end_close(struct zs_task *task, int fd);
 
-/* Messages, on the worker they were posted to. */
+/* A message, on the worker it was posted to. */
 void zs_fds_handle_close(struct zs_worker *worker, struct zs_fd_waiter *closer);
-void zs_fds_handle_wake(struct zs_fd_waiter *waiter);
 /* The worker's loop, when those that were ready have run and closers are
  * waiting. */
 void zs_fds_look_again(struct zs_worker *worker);

@@ -119,8 +119,15 @@ void zs_task_call(struct zs_worker *worker, const struct zs_wait_type *type,
 
 /* Worker's thread. @task goes on after those that are ready already. */
 void zs_task_wake(struct zs_task *task);
-/* Before all others: what it waited for ended just now, and its memory is
- * warm. */
+/* Any thread, once for each wait. The same to a task of any worker, which may
+ * be about to park; *wake is on its stack, and not the caller's any more. */
+struct zs_wake {
+	struct zs_message message;
+	struct zs_task *task;
+};
+void zs_task_wake_anywhere(struct zs_wake *wake);
+/* Worker's thread. @task goes on before all others: what it waited for ended
+ * just now, and its memory is warm. */
 void zs_task_wake_first(struct zs_task *task);
 
 /* The loop, on the thread's own stack: runs what is ready or unstarted until

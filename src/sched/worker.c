@@ -71,6 +71,18 @@ bool zs_worker_wake(struct zs_worker *worker)
 	return true;
 }
 
+/* On its own worker it runs after the caller, on another one the message is
+ * handled between two tasks: in both cases it has parked by then. */
+void zs_task_wake_anywhere(struct zs_wake *wake)
+{
+	struct zs_worker *worker = wake->task->worker;
+
+	if (worker == zs_worker_self)
+		zs_task_wake(wake->task);
+	else
+		zs_worker_post(worker, &wake->message, ZS_MESSAGE_WAKE);
+}
+
 static void handle(struct zs_worker *worker, struct zs_message *message)
 {
 	switch ((enum zs_message_kind)message->kind) {
@@ -90,11 +102,11 @@ static void handle(struct zs_worker *worker, struct zs_message *message)
 	case ZS_MESSAGE_FD_CLOSE:
 		zs_fds_handle_close(worker, zs_container_of(message,
 							    struct zs_fd_waiter,
-							    message));
+							    wake.message));
 		return;
-	case ZS_MESSAGE_FD_WAKE:
-		zs_fds_handle_wake(
-			zs_container_of(message, struct zs_fd_waiter, message));
+	case ZS_MESSAGE_WAKE:
+		zs_task_wake(zs_container_of(message, struct zs_wake, message)
+				     ->task);
 		return;
 	}
 	ZS_ASSERT(!"a message of no kind");

@@ -57,7 +57,7 @@ enum zs_message_kind {
 	ZS_MESSAGE_TASK_CANCEL, /* its nursery was cancelled */
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
 	ZS_MESSAGE_FD_CLOSE,	/* end what uses a descriptor */
-	ZS_MESSAGE_FD_WAKE,	/* what its task waited for has happened */
+	ZS_MESSAGE_WAKE,	/* what its task waited for has happened */
 };
 
 /* Each counted by the worker's own thread, but for what is marked; read by
