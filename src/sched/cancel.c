@@ -12,6 +12,7 @@
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/spawn.h"
+#include "sched/watch.h"
 #include "sched/worker.h"
 
 /* --- linking --- */
@@ -81,21 +82,25 @@ static void reach_children(struct zs_scope *nursery, struct zs_task **list)
 	unlock_children(nursery->worker);
 }
 
+static void mark(struct zs_scope *scope, int reason, struct zs_task **list)
+{
+	/* relaxed, both: see zs_scope_error(). */
+	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
+		return;
+	atomic_store_explicit(&scope->reason, reason, memory_order_relaxed);
+	zs_scope_tell_watchers(scope, reason & ~ZS_SCOPE_INHERITED);
+	if (scope->is_nursery)
+		reach_children(scope, list);
+}
+
 /* Marks the chain of @task up to @end, which is not marked. */
 static void mark_chain(struct zs_task *task, const struct zs_scope *end,
 		       int reason, struct zs_task **list)
 {
 	struct zs_scope *scope;
 
-	for (scope = task->scope; scope != end; scope = scope->outer) {
-		/* relaxed, both: see zs_scope_error(). */
-		if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
-			continue;
-		atomic_store_explicit(&scope->reason, reason,
-				      memory_order_relaxed);
-		if (scope->is_nursery)
-			reach_children(scope, list);
-	}
+	for (scope = task->scope; scope != end; scope = scope->outer)
+		mark(scope, reason | ZS_SCOPE_INHERITED, list);
 }
 
 static void end_wait(struct zs_task *task)
@@ -117,7 +122,7 @@ static void cancel_all(struct zs_task *list, int reason)
 	}
 }
 
-void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason)
+void zs_scope_cancel(struct zs_scope *scope, int reason)
 {
 	struct zs_task *list = NULL;
 
@@ -125,7 +130,8 @@ void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason)
 	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
 		return;
 	if (scope->opener) {
-		mark_chain(scope->opener, scope->outer, reason, &list);
+		mark_chain(scope->opener, scope, reason, &list);
+		mark(scope, reason, &list);
 		end_wait(scope->opener);
 	} else {
 		atomic_store_explicit(&scope->reason, reason,

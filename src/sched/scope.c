@@ -14,16 +14,10 @@
 #include "base/explain.h"
 #include "base/text.h"
 #include "sched/runtime.h"
+#include "sched/watch.h"
 #include "sched/worker.h"
 
 /* --- the word --- */
-
-static bool is_open_as(uint64_t state, uint64_t generation)
-{
-	return (state & ZS_SCOPE_OPEN) &&
-	       (uint32_t)(state >> ZS_SCOPE_GENERATION_SHIFT) ==
-		       (uint32_t)generation;
-}
 
 /*
  * acq_rel, of which it needs: release, so that what an ended task wrote, and
@@ -128,8 +122,13 @@ void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns)
 	struct zs_worker *worker = scope->worker;
 
 	zs_wheel_cancel(&worker->wheel, &scope->deadline);
+	/* relaxed: a point in time, which publishes nothing. */
+	atomic_store_explicit(&scope->deadline_ns,
+			      deadline_ns == ZS_NEVER ? 0 : deadline_ns,
+			      memory_order_relaxed);
 	if (deadline_ns == ZS_NEVER)
 		return;
+	scope->needs_care = true;
 	if (deadline_ns <= zs_worker_now(worker)) {
 		zs_scope_cancel(scope, ZS_CANCEL_DEADLINE);
 		return;
@@ -146,7 +145,7 @@ int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
 		return zs_explain_none(-ESTALE);
 	/* relaxed: the opener itself sees what it did; to others it is a no in
 	 * any case. */
-	if (!is_open_as(zs_scope_state(scope), generation))
+	if (!zs_scope_is_open_as(zs_scope_state(scope), generation))
 		return zs_explain_none(-ESTALE);
 	if (scope->worker != task->worker || scope->opener != task)
 		return zs_explain_none(-EPERM);
@@ -161,7 +160,7 @@ int zs_scope_reason(struct zs_scope *scope, uint64_t generation)
 		return zs_explain_none(-ESTALE);
 	/* acquire: the second look at the state comes after it. */
 	reason = atomic_load_explicit(&scope->reason, memory_order_acquire);
-	if (!is_open_as(zs_scope_state(scope), generation))
+	if (!zs_scope_is_open_as(zs_scope_state(scope), generation))
 		return zs_explain_none(-ESTALE);
 	return reason;
 }
@@ -182,7 +181,7 @@ int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
 		return zs_explain_none(-ESTALE);
 	/* acquire: pairs with the release in open_state(). */
 	old = atomic_load_explicit(&scope->state, memory_order_acquire);
-	if (!is_open_as(old, generation))
+	if (!zs_scope_is_open_as(old, generation))
 		return zs_explain_none(-ESTALE);
 	if (scope->worker == zs_worker_self) {
 		zs_scope_cancel(scope, reason);
@@ -191,7 +190,7 @@ int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
 	if (has_forked(scope))
 		return zs_explain_none(-EPERM);
 	do {
-		if (!is_open_as(old, generation))
+		if (!zs_scope_is_open_as(old, generation))
 			return zs_explain_none(-ESTALE);
 		if ((old & ZS_SCOPE_REASON) || zs_scope_error(scope) < 0)
 			return 0;
@@ -214,10 +213,10 @@ int zs_scope_add_remotely(struct zs_scope *scope, uint64_t generation)
 		return zs_explain_none(-ESTALE);
 	/* acquire: pairs with the release in open_state(). */
 	old = atomic_load_explicit(&scope->state, memory_order_acquire);
-	if (is_open_as(old, generation) && has_forked(scope))
+	if (zs_scope_is_open_as(old, generation) && has_forked(scope))
 		return zs_explain_none(-EPERM);
 	do {
-		if (!is_open_as(old, generation))
+		if (!zs_scope_is_open_as(old, generation))
 			return zs_explain_none(-ESTALE);
 		if ((old & ZS_SCOPE_REASON) || zs_scope_error(scope) < 0)
 			return -ECANCELED;
@@ -328,7 +327,8 @@ static ZS_ALWAYS_INLINE bool try_close(struct zs_scope *scope)
 	uint64_t old = zs_scope_state(scope);
 
 	do {
-		if (!zs_scope_can_close(scope, old))
+		if (!zs_scope_can_close(scope, old) ||
+		    (old & ZS_SCOPE_WATCHED))
 			return false;
 	} while (!change_state(scope, &old, closed));
 	/* relaxed: the word above says that it is closed. */
@@ -388,6 +388,13 @@ static ZS_NOINLINE void park_until_closed(struct zs_worker *worker,
 					  struct zs_scope *scope)
 {
 	while (!try_close(scope)) {
+		uint64_t state = zs_scope_state(scope);
+
+		if ((state & ZS_SCOPE_WATCHED) &&
+		    zs_scope_can_close(scope, state)) {
+			zs_scope_dismiss_watchers(scope);
+			continue;
+		}
 		scope->is_waiting = true;
 		if (worker->alone || (zs_scope_state(scope) & ZS_SCOPE_WAITING))
 			zs_task_park(&closing, scope);
@@ -410,6 +417,14 @@ static ZS_ALWAYS_INLINE void wait_for_tasks(struct zs_worker *worker,
 		park_until_closed(worker, scope);
 }
 
+/* So that it is as zs_scope_open() needs it. */
+static ZS_NOINLINE void tidy(struct zs_scope *scope)
+{
+	zs_wheel_cancel(&scope->worker->wheel, &scope->deadline);
+	/* relaxed: nobody is inside any more. */
+	atomic_store_explicit(&scope->deadline_ns, 0, memory_order_relaxed);
+}
+
 int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 {
 	struct zs_worker *worker = task->worker;
@@ -417,8 +432,8 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 
 	ZS_ASSERT(task->scope == scope);
 	wait_for_tasks(worker, scope);
-	if (zs_unlikely(zs_timer_armed(&scope->deadline)))
-		zs_wheel_cancel(&worker->wheel, &scope->deadline);
+	if (zs_unlikely(scope->needs_care))
+		tidy(scope);
 	task->scope = scope->outer;
 	zs_slab_put(&worker->scopes, scope);
 	/* relaxed: ours, and the tasks' errors were acquired in closing. */
@@ -428,7 +443,10 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 	ret = zs_scope_error_of(reason);
 	/* The sibling that failed may be one of an outer nursery. */
 	error = atomic_load_explicit(&scope->error, memory_order_relaxed);
-	return reason == ZS_CANCEL_SIBLING_FAILED && error < 0 ? error : ret;
+	return (reason & ~ZS_SCOPE_INHERITED) == ZS_CANCEL_SIBLING_FAILED &&
+			       error < 0 ?
+		       error :
+		       ret;
 }
 
 static void report_left_open(const struct zs_task *task,
@@ -447,9 +465,10 @@ static void report_left_open(const struct zs_task *task,
 	zs_text_write(&text, STDERR_FILENO);
 }
 
-void zs_scope_close_left_open(struct zs_task *task)
+void zs_scope_close_left_open(struct zs_task *task,
+			      const struct zs_scope *scope)
 {
-	while (task->scope != task->nursery) {
+	while (task->scope != scope) {
 		report_left_open(task, task->scope);
 		ZS_COUNT(task->worker->counters.left_open, 1);
 		zs_scope_cancel(task->scope, ZS_CANCEL_LEFT_OPEN);

@@ -51,6 +51,8 @@ enum {
 	/* An enum zs_cancel_reason that was asked for. */
 	ZS_SCOPE_REASON_SHIFT = 4,
 	ZS_SCOPE_REASON = 7 << ZS_SCOPE_REASON_SHIFT,
+	/* Somebody may watch it: they are told before it is closed. */
+	ZS_SCOPE_WATCHED = 1 << 7,
 	ZS_SCOPE_GENERATION_SHIFT = 8,
 	ZS_SCOPE_BALANCE_SHIFT = 40,
 };
@@ -59,13 +61,17 @@ enum {
  * overflow its 24 bits. */
 #define ZS_SCOPE_DRIFT (1 << 21)
 
+/* A bit of zs_scope.reason, beside the reason: it came from an outer scope. */
+enum { ZS_SCOPE_INHERITED = 1 << 8 };
+
 struct zs_scope {
 	void *slab_link;
 	_Atomic uint64_t state; /* any thread, by compare-exchange */
 	/* Written by the owner when it closes the scope. */
 	_Atomic uint64_t generation;
 	struct zs_worker *worker; /* constant: the scope is of its slab */
-	/* enum zs_cancel_reason; written by the worker, once. */
+	/* enum zs_cancel_reason, and ZS_SCOPE_INHERITED; written by the worker,
+	 * once. */
 	_Atomic int reason;
 	/* The first error of a task, 0 if there is none; any thread. */
 	_Atomic int error;
@@ -79,8 +85,16 @@ struct zs_scope {
 	bool is_pinned;
 	bool is_merged;	 /* as in state */
 	bool is_waiting; /* the opener is parked until it can be closed */
+	/* Something has to be undone once it is closed: see tidy(). */
+	bool needs_care;
 	struct zs_timer deadline;
 	struct zs_message message; /* to the worker: look at state */
+	/* When that is, 0 if there is none; written by the worker, read by all
+	 * tasks inside. 0 while it is closed. */
+	_Atomic int64_t deadline_ns;
+	/* Of any worker; under worker->children_lock. All NULL until somebody
+	 * has watched it. */
+	struct zs_list watchers;
 
 	/* Linked tasks, of any worker; under worker->children_lock. */
 	struct zs_list children;
@@ -105,12 +119,22 @@ static ZS_ALWAYS_INLINE bool zs_scope_can_close(const struct zs_scope *scope,
 	       !(state & (ZS_SCOPE_POSTED | ZS_SCOPE_REASON));
 }
 
+static ZS_ALWAYS_INLINE bool zs_scope_is_open_as(uint64_t state,
+						 uint64_t generation)
+{
+	return (state & ZS_SCOPE_OPEN) &&
+	       (uint32_t)(state >> ZS_SCOPE_GENERATION_SHIFT) ==
+		       (uint32_t)generation;
+}
+
 /* 0, -ECANCELED or -ETIMEDOUT. */
 static ZS_ALWAYS_INLINE int zs_scope_error_of(int reason)
 {
 	if (zs_likely(reason == ZS_CANCEL_NONE))
 		return 0;
-	return reason == ZS_CANCEL_DEADLINE ? -ETIMEDOUT : -ECANCELED;
+	return (reason & ~ZS_SCOPE_INHERITED) == ZS_CANCEL_DEADLINE ?
+		       -ETIMEDOUT :
+		       -ECANCELED;
 }
 
 /* Any thread; how a call inside @scope has to fail, 0 if it need not.
@@ -132,6 +156,7 @@ static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
 	scope->is_pinned = false;
 	scope->is_merged = false;
 	scope->is_waiting = false;
+	scope->needs_care = false;
 	/* relaxed, all: nobody has a handle yet; giving it away publishes. */
 	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);
 	atomic_store_explicit(&scope->reason, ZS_CANCEL_NONE,
@@ -157,7 +182,8 @@ static ZS_ALWAYS_INLINE void zs_scope_enter(struct zs_task *task,
 	/* relaxed: see zs_scope_error(). */
 	reason = atomic_load_explicit(&outer->reason, memory_order_relaxed);
 	if (zs_unlikely(reason != ZS_CANCEL_NONE))
-		atomic_store_explicit(&scope->reason, reason,
+		atomic_store_explicit(&scope->reason,
+				      reason | ZS_SCOPE_INHERITED,
 				      memory_order_relaxed);
 	task->scope = scope;
 }
@@ -188,7 +214,7 @@ static ZS_ALWAYS_INLINE bool zs_scope_is_opener(struct zs_scope *scope,
 		       generation;
 }
 
-/* Any thread. An enum zs_cancel_reason, or -ESTALE. */
+/* Any thread. A word as zs_scope.reason, or -ESTALE. */
 int zs_scope_reason(struct zs_scope *scope, uint64_t generation);
 
 /* Waits until no task and no message is left, leaves and closes it. Returns 0,
@@ -196,11 +222,14 @@ int zs_scope_reason(struct zs_scope *scope, uint64_t generation);
  * it. */
 int zs_scope_close(struct zs_task *task, struct zs_scope *scope);
 
-/* Cancels and closes what @task, which ends, has left open. */
-void zs_scope_close_left_open(struct zs_task *task);
+/* Reports, cancels and closes what @task, which runs, has left open inside
+ * @scope, one of its chain. */
+void zs_scope_close_left_open(struct zs_task *task,
+			      const struct zs_scope *scope);
 
-/* The scope's worker. Cancels it and all that is in it. */
-void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
+/* The scope's worker. Cancels it and all that is in it; @reason is an enum
+ * zs_cancel_reason, with ZS_SCOPE_INHERITED if so. */
+void zs_scope_cancel(struct zs_scope *scope, int reason);
 /* Any thread. The same, by message where need be. 0 or -ESTALE. */
 int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
 			enum zs_cancel_reason reason);

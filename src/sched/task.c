@@ -268,7 +268,7 @@ static ZS_ALWAYS_INLINE void end(struct zs_worker *worker, struct zs_task *task,
 	bool is_awaited = false;
 
 	if (zs_unlikely(task->scope != task->nursery))
-		zs_scope_close_left_open(task);
+		zs_scope_close_left_open(task, task->nursery);
 	ZS_COUNT(worker->counters.ended, 1);
 	if (zs_unlikely(result < 0))
 		ZS_COUNT(worker->counters.failed, 1);

@@ -83,6 +83,11 @@ void zs_task_wake_anywhere(struct zs_wake *wake)
 		zs_worker_post(worker, &wake->message, ZS_MESSAGE_WAKE);
 }
 
+void zs_worker_call(struct zs_worker *worker, struct zs_call *call)
+{
+	zs_worker_post(worker, &call->message, ZS_MESSAGE_CALL);
+}
+
 static void handle(struct zs_worker *worker, struct zs_message *message)
 {
 	switch ((enum zs_message_kind)message->kind) {
@@ -108,6 +113,13 @@ static void handle(struct zs_worker *worker, struct zs_message *message)
 		zs_task_wake(zs_container_of(message, struct zs_wake, message)
 				     ->task);
 		return;
+	case ZS_MESSAGE_CALL: {
+		struct zs_call *call =
+			zs_container_of(message, struct zs_call, message);
+
+		call->fn(call);
+		return;
+	}
 	}
 	ZS_ASSERT(!"a message of no kind");
 }

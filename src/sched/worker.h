@@ -58,6 +58,15 @@ enum zs_message_kind {
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
 	ZS_MESSAGE_FD_CLOSE,	/* end what uses a descriptor */
 	ZS_MESSAGE_WAKE,	/* what its task waited for has happened */
+	ZS_MESSAGE_CALL,	/* a function to call */
+};
+
+/* Something to do on a worker's thread, between two tasks: see
+ * zs_worker_call(). */
+struct zs_call {
+	struct zs_message message;
+	/* The call's memory is its own from here on. May not park. */
+	void (*fn)(struct zs_call *call);
 };
 
 /* Each counted by the worker's own thread, but for what is marked; read by
@@ -262,6 +271,8 @@ void zs_worker_leave(struct zs_worker *worker);
 /* Any thread. @message is the worker's until it has handled it. */
 void zs_worker_post(struct zs_worker *worker, struct zs_message *message,
 		    enum zs_message_kind kind);
+/* A task. @call, whose fn is set, is the worker's until it is called. */
+void zs_worker_call(struct zs_worker *worker, struct zs_call *call);
 /* Any thread. Ends its sleep; false if it does not sleep. */
 bool zs_worker_wake(struct zs_worker *worker);
 

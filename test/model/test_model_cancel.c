@@ -14,6 +14,7 @@
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/spawn.h"
+#include "sched/watch.h"
 #include "sched/worker.h"
 
 static void post(struct zs_worker *worker, struct zs_message *message);
@@ -23,6 +24,7 @@ static void free_task(struct zs_task *task);
 #undef ZS_COUNT
 #define ZS_COUNT(counter, n) ((void)0)
 #define zs_worker_post(worker, message, kind) post(worker, message)
+#define zs_scope_tell_watchers(scope, reason) ((void)(scope))
 #define zs_task_free(worker, task) ((void)(worker), free_task(task))
 #define pthread_mutex_lock(lock) model_mutex_lock((struct model_mutex *)(lock))
 #define pthread_mutex_unlock(lock) \

@@ -15,6 +15,7 @@
 #include "base/list.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
+#include "sched/watch.h"
 #include "sched/worker.h"
 
 static struct zs_worker *selves[MODEL_MAX_THREADS];
@@ -22,7 +23,7 @@ static struct zs_worker *selves[MODEL_MAX_THREADS];
 static void post(struct zs_worker *worker, struct zs_message *message);
 static void park(void);
 static void wake(const struct zs_task *task);
-static void cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
+static void cancel(struct zs_scope *scope, int reason);
 
 /* What scope.c has around it. */
 #undef ZS_COUNT
@@ -38,6 +39,7 @@ static void cancel(struct zs_scope *scope, enum zs_cancel_reason reason);
 #define zs_scope_link(task) ((void)(task))
 #define zs_runtime_fork_count() 0u
 #define zs_runtime_root_idle(runtime) ((void)(runtime))
+#define zs_scope_dismiss_watchers(scope) ((void)(scope))
 #define zs_wheel_cancel(wheel, timer) ((void)(timer))
 
 #include "sched/scope.c"
@@ -77,7 +79,7 @@ static void wake(const struct zs_task *task)
 	is_parked = false;
 }
 
-static void cancel(struct zs_scope *which, enum zs_cancel_reason reason)
+static void cancel(struct zs_scope *which, int reason)
 {
 	atomic_store_explicit(&which->reason, reason, memory_order_relaxed);
 }
