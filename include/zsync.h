@@ -30,6 +30,7 @@
 #include <zsync/process.h>
 #include <zsync/resolve.h>
 #include <zsync/runtime.h>
+#include <zsync/shield.h>
 #include <zsync/signal.h>
 #include <zsync/stats.h>
 #include <zsync/task.h>

@@ -11,6 +11,7 @@
 #include "base/assert.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
+#include "sched/shield.h"
 #include "sched/spawn.h"
 #include "sched/watch.h"
 #include "sched/worker.h"
@@ -93,14 +94,34 @@ static void mark(struct zs_scope *scope, int reason, struct zs_task **list)
 		reach_children(scope, list);
 }
 
-/* Marks the chain of @task up to @end, which is not marked. */
-static void mark_chain(struct zs_task *task, const struct zs_scope *end,
-		       int reason, struct zs_task **list)
+/* The outermost shield in the chain of @task up to @end, NULL if there is none.
+ */
+static struct zs_scope *find_shield(const struct zs_task *task,
+				    const struct zs_scope *end)
 {
-	struct zs_scope *scope;
+	struct zs_scope *scope, *found = NULL;
 
 	for (scope = task->scope; scope != end; scope = scope->outer)
+		if (scope->is_shield)
+			found = scope;
+	return found;
+}
+
+/* Marks the chain of @task up to @end, which is not marked, but for what a
+ * shield covers. Does that leave the task out? */
+static bool mark_chain(struct zs_task *task, const struct zs_scope *end,
+		       int reason, struct zs_task **list)
+{
+	struct zs_scope *shield = find_shield(task, end);
+	struct zs_scope *scope = task->scope;
+
+	if (shield) {
+		zs_shield_hold(shield, reason);
+		scope = shield->outer;
+	}
+	for (; scope != end; scope = scope->outer)
 		mark(scope, reason | ZS_SCOPE_INHERITED, list);
+	return shield;
 }
 
 static void end_wait(struct zs_task *task)
@@ -117,22 +138,24 @@ static void cancel_all(struct zs_task *list, int reason)
 		struct zs_task *task = list;
 
 		list = task->to_cancel;
-		mark_chain(task, task->nursery, reason, &list);
-		end_wait(task);
+		if (!mark_chain(task, task->nursery, reason, &list))
+			end_wait(task);
 	}
 }
 
 void zs_scope_cancel(struct zs_scope *scope, int reason)
 {
 	struct zs_task *list = NULL;
+	bool is_shielded;
 
 	/* relaxed: this thread is the only writer. */
 	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
 		return;
 	if (scope->opener) {
-		mark_chain(scope->opener, scope, reason, &list);
+		is_shielded = mark_chain(scope->opener, scope, reason, &list);
 		mark(scope, reason, &list);
-		end_wait(scope->opener);
+		if (!is_shielded)
+			end_wait(scope->opener);
 	} else {
 		atomic_store_explicit(&scope->reason, reason,
 				      memory_order_relaxed);
@@ -158,7 +181,7 @@ void zs_scope_handle_task_cancel(struct zs_task *task)
 	/* relaxed: see zs_scope_error(). */
 	reason = atomic_load_explicit(&task->nursery->reason,
 				      memory_order_relaxed);
-	mark_chain(task, task->nursery, reason, &list);
-	end_wait(task);
+	if (!mark_chain(task, task->nursery, reason, &list))
+		end_wait(task);
 	cancel_all(list, reason);
 }

@@ -117,25 +117,36 @@ void zs_scope_init_root(struct zs_scope *scope, struct zs_worker *worker)
 	scope->is_waiting = true;
 }
 
+static void note_deadline(struct zs_scope *scope, int64_t deadline_ns)
+{
+	/* relaxed: a point in time, which publishes nothing. */
+	atomic_store_explicit(&scope->deadline_ns, deadline_ns,
+			      memory_order_relaxed);
+}
+
+void zs_scope_arm(struct zs_scope *scope, int64_t deadline_ns, zs_timer_fn *fn)
+{
+	note_deadline(scope, deadline_ns);
+	scope->needs_care = true;
+	scope->deadline.fn = fn;
+	scope->deadline.arg = scope;
+	zs_wheel_start(&scope->worker->wheel, &scope->deadline, deadline_ns);
+}
+
 void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns)
 {
 	struct zs_worker *worker = scope->worker;
 
 	zs_wheel_cancel(&worker->wheel, &scope->deadline);
-	/* relaxed: a point in time, which publishes nothing. */
-	atomic_store_explicit(&scope->deadline_ns,
-			      deadline_ns == ZS_NEVER ? 0 : deadline_ns,
-			      memory_order_relaxed);
-	if (deadline_ns == ZS_NEVER)
-		return;
-	scope->needs_care = true;
-	if (deadline_ns <= zs_worker_now(worker)) {
+	if (deadline_ns == ZS_NEVER) {
+		note_deadline(scope, 0);
+	} else if (deadline_ns > zs_worker_now(worker)) {
+		zs_scope_arm(scope, deadline_ns, on_deadline);
+	} else {
+		note_deadline(scope, deadline_ns);
+		scope->needs_care = true;
 		zs_scope_cancel(scope, ZS_CANCEL_DEADLINE);
-		return;
 	}
-	scope->deadline.fn = on_deadline;
-	scope->deadline.arg = scope;
-	zs_wheel_start(&worker->wheel, &scope->deadline, deadline_ns);
 }
 
 int zs_scope_check_opener(struct zs_scope *scope, uint64_t generation,
@@ -327,8 +338,7 @@ static ZS_ALWAYS_INLINE bool try_close(struct zs_scope *scope)
 	uint64_t old = zs_scope_state(scope);
 
 	do {
-		if (!zs_scope_can_close(scope, old) ||
-		    (old & ZS_SCOPE_WATCHED))
+		if (!zs_scope_can_close(scope, old) || (old & ZS_SCOPE_WATCHED))
 			return false;
 	} while (!change_state(scope, &old, closed));
 	/* relaxed: the word above says that it is closed. */
@@ -421,8 +431,7 @@ static ZS_ALWAYS_INLINE void wait_for_tasks(struct zs_worker *worker,
 static ZS_NOINLINE void tidy(struct zs_scope *scope)
 {
 	zs_wheel_cancel(&scope->worker->wheel, &scope->deadline);
-	/* relaxed: nobody is inside any more. */
-	atomic_store_explicit(&scope->deadline_ns, 0, memory_order_relaxed);
+	note_deadline(scope, 0);
 }
 
 int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
@@ -449,19 +458,34 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 		       ret;
 }
 
+/* What a scope is called, and how it should have been closed. */
+static const char *const *words_for(const struct zs_scope *scope)
+{
+	static const char *const words[][2] = {
+		{ "cancel token", "zs_cancel_token_close()" },
+		{ "nursery", "zs_nursery_wait()" },
+		{ "shield", "zs_shield_close()" },
+	};
+
+	if (scope->is_shield)
+		return words[2];
+	return words[scope->is_nursery];
+}
+
 static void report_left_open(const struct zs_task *task,
 			     const struct zs_scope *scope)
 {
+	const char *const *words = words_for(scope);
 	struct zs_text text;
 
 	zs_text_init(&text);
 	zs_text_add(&text, "zsync: ");
 	zs_task_describe(task, &text);
 	zs_text_add(&text, " returned with a ");
-	zs_text_add(&text, scope->is_nursery ? "nursery" : "cancel token");
+	zs_text_add(&text, words[0]);
 	zs_text_add(&text, " open; it is cancelled and closed now: call ");
-	zs_text_add(&text, scope->is_nursery ? "zs_nursery_wait()\n" :
-					       "zs_cancel_token_close()\n");
+	zs_text_add(&text, words[1]);
+	zs_text_add(&text, "\n");
 	zs_text_write(&text, STDERR_FILENO);
 }
 

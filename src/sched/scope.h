@@ -6,7 +6,8 @@
  * The tree: a task has a chain of scopes, from its innermost one to the nursery
  * that it was spawned into; that nursery is in the chain of the task that
  * opened it. A cancel marks all scopes below, so that a task need only look at
- * its innermost one, and ends the waits of all tasks below.
+ * its innermost one, and ends the waits of all tasks below. At a shield it
+ * stops: what is inside is not marked, until the shield has had its time.
  *
  * Everything is done by the worker of the task that opened the scope. Other
  * threads do no more than change the word `state` and post the scope's message.
@@ -73,7 +74,9 @@ struct zs_scope {
 	/* enum zs_cancel_reason, and ZS_SCOPE_INHERITED; written by the worker,
 	 * once. */
 	_Atomic int reason;
-	/* The first error of a task, 0 if there is none; any thread. */
+	/* The first error of a task, 0 if there is none; any thread. Of a
+	 * shield, which has no tasks: the reason that it holds back, its
+	 * worker's own. */
 	_Atomic int error;
 
 	/* The worker's own. Closed, it is as zs_scope_open() needs it: without
@@ -85,12 +88,15 @@ struct zs_scope {
 	bool is_pinned;
 	bool is_merged;	 /* as in state */
 	bool is_waiting; /* the opener is parked until it can be closed */
+	/* What comes from outside is held back: see shield.c. */
+	bool is_shield;
 	/* Something has to be undone once it is closed: see tidy(). */
 	bool needs_care;
 	struct zs_timer deadline;
 	struct zs_message message; /* to the worker: look at state */
-	/* When that is, 0 if there is none; written by the worker, read by all
-	 * tasks inside. 0 while it is closed. */
+	/* When that is, 0 if there is none; negated, until when a shield holds
+	 * those around it back. Written by the worker, read by all tasks
+	 * inside. 0 while it is closed. */
 	_Atomic int64_t deadline_ns;
 	/* Of any worker; under worker->children_lock. All NULL until somebody
 	 * has watched it. */
@@ -156,6 +162,7 @@ static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
 	scope->is_pinned = false;
 	scope->is_merged = false;
 	scope->is_waiting = false;
+	scope->is_shield = false;
 	scope->needs_care = false;
 	/* relaxed, all: nobody has a handle yet; giving it away publishes. */
 	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);
@@ -235,6 +242,8 @@ int zs_scope_ask_cancel(struct zs_scope *scope, uint64_t generation,
 			enum zs_cancel_reason reason);
 /* The scope's worker. Replaces the deadline. */
 void zs_scope_set_deadline(struct zs_scope *scope, int64_t deadline_ns);
+/* The same, of a scope just opened, which has none: what it does then. */
+void zs_scope_arm(struct zs_scope *scope, int64_t deadline_ns, zs_timer_fn *fn);
 
 /* A task is about to be spawned into it by a thread that is not its worker's.
  * 0, -ESTALE or -ECANCELED. */

@@ -151,7 +151,7 @@ ZS_PUBLIC int zs_cancel_token_set_deadline(struct zs_cancel_token token,
 ZS_PUBLIC int64_t zs_deadline(void)
 {
 	struct zs_task *task = zs_worker_task();
-	int64_t nearest_ns = ZS_NEVER;
+	int64_t nearest_ns = ZS_NEVER, shielded_ns = 0;
 	struct zs_scope *scope;
 
 	if (!task)
@@ -161,7 +161,13 @@ ZS_PUBLIC int64_t zs_deadline(void)
 		int64_t deadline_ns = atomic_load_explicit(
 			&scope->deadline_ns, memory_order_relaxed);
 
-		if (deadline_ns != 0 && deadline_ns < nearest_ns)
+		if (-deadline_ns > shielded_ns)
+			shielded_ns = -deadline_ns;
+		if (deadline_ns <= 0)
+			continue;
+		if (deadline_ns < shielded_ns)
+			deadline_ns = shielded_ns;
+		if (deadline_ns < nearest_ns)
 			nearest_ns = deadline_ns;
 	}
 	return nearest_ns;

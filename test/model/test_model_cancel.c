@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
+#include "sched/shield.h"
 #include "sched/spawn.h"
 #include "sched/watch.h"
 #include "sched/worker.h"
@@ -24,6 +25,7 @@ static void free_task(struct zs_task *task);
 #undef ZS_COUNT
 #define ZS_COUNT(counter, n) ((void)0)
 #define zs_worker_post(worker, message, kind) post(worker, message)
+#define zs_shield_hold(shield, reason) ((void)(shield))
 #define zs_scope_tell_watchers(scope, reason) ((void)(scope))
 #define zs_task_free(worker, task) ((void)(worker), free_task(task))
 #define pthread_mutex_lock(lock) model_mutex_lock((struct model_mutex *)(lock))
