@@ -25,6 +25,8 @@
 #include <zsync/config.h>
 #include <zsync/file.h>
 #include <zsync/futex.h>
+#include <zsync/join.h>
+#include <zsync/join_set.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
 #include <zsync/process.h>

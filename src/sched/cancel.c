@@ -9,6 +9,7 @@
  * a message, and go on from there.
  */
 #include "base/assert.h"
+#include "sched/lock.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/shield.h"
@@ -18,26 +19,13 @@
 
 /* --- linking --- */
 
-/* A lone worker has nobody to lock out: foreign threads touch no list. */
-static void lock_children(struct zs_worker *worker)
-{
-	if (!worker->alone)
-		pthread_mutex_lock(&worker->children_lock);
-}
-
-static void unlock_children(struct zs_worker *worker)
-{
-	if (!worker->alone)
-		pthread_mutex_unlock(&worker->children_lock);
-}
-
 void zs_scope_link(struct zs_task *task)
 {
 	struct zs_worker *owner = task->nursery->worker;
 
-	lock_children(owner);
+	zs_lock_children(owner);
 	zs_list_append(&task->nursery->children, &task->siblings);
-	unlock_children(owner);
+	zs_unlock_children(owner);
 	task->is_linked = true;
 }
 
@@ -45,9 +33,9 @@ bool zs_scope_unlink(struct zs_task *task)
 {
 	struct zs_worker *owner = task->nursery->worker;
 
-	lock_children(owner);
+	zs_lock_children(owner);
 	zs_list_remove(&task->siblings);
-	unlock_children(owner);
+	zs_unlock_children(owner);
 	/* acquire: pairs with the exchange in reach_children(), which the lock
 	 * has ordered before; the message itself comes by the mailbox. */
 	return atomic_load_explicit(&task->cancel_posted, memory_order_acquire);
@@ -61,7 +49,7 @@ static void reach_children(struct zs_scope *nursery, struct zs_task **list)
 {
 	struct zs_list *node;
 
-	lock_children(nursery->worker);
+	zs_lock_children(nursery->worker);
 	for (node = nursery->children.next; node != &nursery->children;
 	     node = node->next) {
 		struct zs_task *task =
@@ -80,7 +68,7 @@ static void reach_children(struct zs_scope *nursery, struct zs_task **list)
 			zs_worker_post(task->worker, &task->message,
 				       ZS_MESSAGE_TASK_CANCEL);
 	}
-	unlock_children(nursery->worker);
+	zs_unlock_children(nursery->worker);
 }
 
 static void mark(struct zs_scope *scope, int reason, struct zs_task **list)

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/explain.h"
+#include "sched/nursery.h"
 #include "sched/scope.h"
 #include "sched/spawn.h"
 #include "sched/worker.h"
@@ -20,8 +21,9 @@ static ZS_ALWAYS_INLINE void make_nursery(struct zs_nursery *nursery,
 		atomic_load_explicit(&scope->generation, memory_order_relaxed);
 }
 
-static ZS_NOINLINE int open_nursery(struct zs_nursery *nursery,
-				    const struct zs_nursery_options *options)
+ZS_NOINLINE int zs_nursery_open_as(struct zs_nursery *nursery,
+				   const struct zs_nursery_options *options,
+				   uint32_t flags)
 {
 	struct zs_task *task = zs_worker_task();
 	int64_t deadline_ns = ZS_NEVER;
@@ -31,7 +33,7 @@ static ZS_NOINLINE int open_nursery(struct zs_nursery *nursery,
 		return zs_explain_none(-EPERM);
 	if (!nursery)
 		return zs_explain_none(-EINVAL);
-	if (options && options->flags & ~(uint32_t)ZS_NURSERY_PINNED)
+	if (options && options->flags & ~flags)
 		return zs_explain_as(
 			-EINVAL, "zs_nursery_options.flags: 0x%x is no flag",
 			options->flags);
@@ -52,11 +54,11 @@ ZS_PUBLIC int zs_nursery_open(struct zs_nursery *nursery,
 	struct zs_task *task = worker ? worker->current : NULL;
 	struct zs_scope *scope;
 
-	/* All that could call another function is left to open_nursery(), so
-	 * that this one needs no frame. */
+	/* All that could call another function is left to that one, so that
+	 * this one needs no frame. */
 	if (zs_unlikely(!task || !nursery || options || !task->is_linked ||
 			!worker->scopes.free))
-		return open_nursery(nursery, options);
+		return zs_nursery_open_as(nursery, options, ZS_NURSERY_PINNED);
 	scope = zs_slab_take(&worker->scopes);
 	zs_scope_enter(task, scope);
 	make_nursery(nursery, scope);

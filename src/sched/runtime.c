@@ -16,6 +16,7 @@
 #include "base/explain.h"
 #include "engine/interrupt.h"
 #include "engine/offload.h"
+#include "sched/outcome.h"
 #include "sched/spawn.h"
 #include "sched/stall.h"
 
@@ -189,6 +190,7 @@ static int fill_runtime(struct zs_runtime *runtime,
 	runtime->next_foreign_id = runtime->num_workers + 1;
 	zs_mailbox_init(&runtime->injected);
 	zs_slab_init(&runtime->foreign_tasks, sizeof(struct zs_task));
+	zs_slab_init(&runtime->foreign_outcomes, sizeof(struct zs_outcome));
 	share_credits(runtime);
 	ret = zs_fds_init(&runtime->fds);
 	if (ret < 0)
@@ -449,6 +451,7 @@ static void destroy(struct zs_runtime *runtime)
 	free(runtime->workers);
 	zs_fds_fini(&runtime->fds);
 	zs_slab_fini(&runtime->foreign_tasks);
+	zs_slab_fini(&runtime->foreign_outcomes);
 	if (runtime->is_embedded)
 		zs_embed_fini(runtime);
 	pthread_cond_destroy(&runtime->changed);

@@ -76,6 +76,7 @@ struct zs_runtime {
 	bool is_joining;
 	struct zs_slab foreign_tasks; /* spawned by threads that run no task */
 	uint64_t next_foreign_id;
+	struct zs_slab foreign_outcomes; /* of those */
 
 	/* While it runs, if stall_report_ms asks for one; see stall.c. */
 	struct zs_stall_detector *stall_detector;

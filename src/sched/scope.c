@@ -13,6 +13,7 @@
 #include "base/assert.h"
 #include "base/explain.h"
 #include "base/text.h"
+#include "sched/outcome.h"
 #include "sched/runtime.h"
 #include "sched/watch.h"
 #include "sched/worker.h"
@@ -338,7 +339,9 @@ static ZS_ALWAYS_INLINE bool try_close(struct zs_scope *scope)
 	uint64_t old = zs_scope_state(scope);
 
 	do {
-		if (!zs_scope_can_close(scope, old) || (old & ZS_SCOPE_WATCHED))
+		/* Those who watch are told first. */
+		if (zs_unlikely(!zs_scope_can_close(scope, old) ||
+				old & ZS_SCOPE_WATCHED))
 			return false;
 	} while (!change_state(scope, &old, closed));
 	/* relaxed: the word above says that it is closed. */
@@ -432,12 +435,28 @@ static ZS_NOINLINE void tidy(struct zs_scope *scope)
 {
 	zs_wheel_cancel(&scope->worker->wheel, &scope->deadline);
 	note_deadline(scope, 0);
+	if (scope->is_nursery)
+		zs_outcome_drop_all(scope);
+	else if (scope->is_local)
+		scope->local_key = NULL;
+}
+
+/* relaxed: ours, and the tasks' errors were acquired in closing. */
+static ZS_NOINLINE int error_of(struct zs_scope *scope, int reason)
+{
+	int error = atomic_load_explicit(&scope->error, memory_order_relaxed);
+
+	/* The sibling that failed may be one of an outer nursery. */
+	if ((reason & ~ZS_SCOPE_INHERITED) == ZS_CANCEL_SIBLING_FAILED &&
+	    error < 0)
+		return error;
+	return zs_scope_error_of(reason);
 }
 
 int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 {
 	struct zs_worker *worker = task->worker;
-	int reason, error, ret;
+	int reason;
 
 	ZS_ASSERT(task->scope == scope);
 	wait_for_tasks(worker, scope);
@@ -445,17 +464,10 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 		tidy(scope);
 	task->scope = scope->outer;
 	zs_slab_put(&worker->scopes, scope);
-	/* relaxed: ours, and the tasks' errors were acquired in closing. */
+	/* relaxed: this thread was the only writer. */
 	reason = atomic_load_explicit(&scope->reason, memory_order_relaxed);
-	if (zs_likely(reason == ZS_CANCEL_NONE))
-		return 0;
-	ret = zs_scope_error_of(reason);
-	/* The sibling that failed may be one of an outer nursery. */
-	error = atomic_load_explicit(&scope->error, memory_order_relaxed);
-	return (reason & ~ZS_SCOPE_INHERITED) == ZS_CANCEL_SIBLING_FAILED &&
-			       error < 0 ?
-		       error :
-		       ret;
+	return zs_likely(reason == ZS_CANCEL_NONE) ? 0 :
+						     error_of(scope, reason);
 }
 
 /* What a scope is called, and how it should have been closed. */
@@ -465,10 +477,14 @@ static const char *const *words_for(const struct zs_scope *scope)
 		{ "cancel token", "zs_cancel_token_close()" },
 		{ "nursery", "zs_nursery_wait()" },
 		{ "shield", "zs_shield_close()" },
+		{ "join set", "zs_join_set_close()" },
+		{ "local value", "zs_local_pop()" },
 	};
 
-	if (scope->is_shield)
-		return words[2];
+	if (scope->is_local)
+		return words[4];
+	if (scope->is_shield || scope->is_set)
+		return words[scope->is_shield ? 2 : 3];
 	return words[scope->is_nursery];
 }
 

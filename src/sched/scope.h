@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Scopes: what may be cancelled as one. A nursery is a scope that has tasks; a
- * token is one that has none; a runtime has a root scope, which nobody opened.
+ * token is one that has none; a shield holds cancels back; a local value is one
+ * that a key has inside. A runtime has a root scope, which nobody opened.
  *
  * The tree: a task has a chain of scopes, from its innermost one to the nursery
  * that it was spawned into; that nursery is in the chain of the task that
@@ -15,6 +16,7 @@
 #ifndef ZS_SCHED_SCOPE_H
 #define ZS_SCHED_SCOPE_H
 
+#include <assert.h>
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -52,7 +54,8 @@ enum {
 	/* An enum zs_cancel_reason that was asked for. */
 	ZS_SCOPE_REASON_SHIFT = 4,
 	ZS_SCOPE_REASON = 7 << ZS_SCOPE_REASON_SHIFT,
-	/* Somebody may watch it: they are told before it is closed. */
+	/* Somebody may watch it, who is told before it is closed, or an outcome
+	 * be listed. */
 	ZS_SCOPE_WATCHED = 1 << 7,
 	ZS_SCOPE_GENERATION_SHIFT = 8,
 	ZS_SCOPE_BALANCE_SHIFT = 40,
@@ -66,7 +69,10 @@ enum {
 enum { ZS_SCOPE_INHERITED = 1 << 8 };
 
 struct zs_scope {
-	void *slab_link;
+	union {
+		void *slab_link;    /* while it is closed */
+		struct zs_set *set; /* if is_set */
+	};
 	_Atomic uint64_t state; /* any thread, by compare-exchange */
 	/* Written by the owner when it closes the scope. */
 	_Atomic uint64_t generation;
@@ -90,6 +96,8 @@ struct zs_scope {
 	bool is_waiting; /* the opener is parked until it can be closed */
 	/* What comes from outside is held back: see shield.c. */
 	bool is_shield;
+	bool is_set;   /* a nursery whose tasks' results are kept: join_set.c */
+	bool is_local; /* a value of a key is in force: local.c */
 	/* Something has to be undone once it is closed: see tidy(). */
 	bool needs_care;
 	struct zs_timer deadline;
@@ -101,10 +109,22 @@ struct zs_scope {
 	/* Of any worker; under worker->children_lock. All NULL until somebody
 	 * has watched it. */
 	struct zs_list watchers;
+	union {
+		/* Of a nursery: those of its tasks that can be found, under the
+		 * same lock; see outcome.c. All NULL while there was none, and
+		 * while it is closed. */
+		struct zs_list outcomes;
+		/* If is_local: constant while it is open. */
+		struct {
+			const struct zs_local *local_key;
+			void *local_value;
+		};
+	};
 
 	/* Linked tasks, of any worker; under worker->children_lock. */
 	struct zs_list children;
 };
+static_assert(sizeof(struct zs_scope) <= 192, "three cache lines");
 
 /* Without a handle's check, by the scope's own worker or by who knows that it
  * is open. relaxed: whoever acts on it does so by compare-exchange. */
@@ -163,6 +183,8 @@ static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
 	scope->is_merged = false;
 	scope->is_waiting = false;
 	scope->is_shield = false;
+	scope->is_set = false;
+	scope->is_local = false;
 	scope->needs_care = false;
 	/* relaxed, all: nobody has a handle yet; giving it away publishes. */
 	atomic_store_explicit(&scope->error, 0, memory_order_relaxed);

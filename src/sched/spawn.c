@@ -179,19 +179,24 @@ static int spawn_from_outside(struct zs_scope *scope,
 	return 0;
 }
 
+int zs_spawn_added(struct zs_scope *scope, const struct zs_spawn *spawn)
+{
+	struct zs_worker *worker = zs_worker_self;
+
+	/* The scope cannot be closed: it has one task more. */
+	if (worker && worker->runtime == scope->worker->runtime)
+		return spawn_from_worker(worker, scope, spawn);
+	return spawn_from_outside(scope, spawn);
+}
+
 int zs_spawn_remotely(struct zs_scope *scope, uint64_t generation,
 		      const struct zs_spawn *spawn)
 {
-	struct zs_worker *worker = zs_worker_self;
 	int ret = zs_scope_add_remotely(scope, generation);
 
 	if (ret < 0)
 		return ret;
-	/* From here on the scope cannot be closed: it has one task more. */
-	if (worker && worker->runtime == scope->worker->runtime)
-		ret = spawn_from_worker(worker, scope, spawn);
-	else
-		ret = spawn_from_outside(scope, spawn);
+	ret = zs_spawn_added(scope, spawn);
 	if (ret < 0)
 		zs_scope_remove_remotely(scope);
 	return ret;

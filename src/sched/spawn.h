@@ -46,6 +46,10 @@ int zs_spawn_take(struct zs_spawn *spawn,
 int zs_spawn_remotely(struct zs_scope *scope, uint64_t generation,
 		      const struct zs_spawn *spawn);
 
+/* The same once zs_scope_add_remotely() has been called: 0, -EAGAIN or -ENOMEM.
+ */
+int zs_spawn_added(struct zs_scope *scope, const struct zs_spawn *spawn);
+
 /* The cold sides of zs_task_create() and zs_task_free(). The first: may @worker
  * go on? 0, or a negative errno, explained. */
 int zs_task_allow(struct zs_worker *worker);

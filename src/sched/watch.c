@@ -8,29 +8,16 @@
 #include "sched/watch.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "base/explain.h"
+#include "sched/lock.h"
 #include "sched/scope.h"
 #include "sched/worker.h"
-
-/* A lone worker has nobody to lock out: foreign threads do not watch. */
-static void lock(struct zs_worker *worker)
-{
-	if (!worker->alone)
-		pthread_mutex_lock(&worker->children_lock);
-}
-
-static void unlock(struct zs_worker *worker)
-{
-	if (!worker->alone)
-		pthread_mutex_unlock(&worker->children_lock);
-}
 
 /* acq_rel: acquires what the scope's worker wrote before it looked for the bit,
  * which is the reason if this comes after tell_watchers() in the order of the
  * word's changes; releases nothing that is not under the lock. */
-static bool set_watched(struct zs_scope *scope, uint64_t generation)
+bool zs_scope_set_watched(struct zs_scope *scope, uint64_t generation)
 {
 	/* relaxed: the exchange checks it again. */
 	uint64_t old =
@@ -50,7 +37,7 @@ static int watch_locked(struct zs_scope *scope, uint64_t generation,
 {
 	int reason;
 
-	if (!set_watched(scope, generation))
+	if (!zs_scope_set_watched(scope, generation))
 		return -ESTALE;
 	/* relaxed: ordered by the change above. Either this sees the reason,
 	 * or who sets it sees the bit. */
@@ -76,9 +63,9 @@ int zs_scope_watch(struct zs_scope *scope, uint64_t generation,
 		return zs_explain_none(-ESTALE);
 	if (scope->worker->runtime != zs_worker_self->runtime)
 		return zs_explain_as(-EXDEV, "the token is of another runtime");
-	lock(scope->worker);
+	zs_lock_children(scope->worker);
 	ret = watch_locked(scope, generation, watcher);
-	unlock(scope->worker);
+	zs_unlock_children(scope->worker);
 	return ret < 0 ? zs_explain_none(ret) : ret;
 }
 
@@ -86,12 +73,12 @@ bool zs_scope_unwatch(struct zs_scope *scope, struct zs_watcher *watcher)
 {
 	bool was_listed;
 
-	lock(scope->worker);
+	zs_lock_children(scope->worker);
 	was_listed = watcher->is_listed;
 	if (was_listed)
 		zs_list_remove(&watcher->node);
 	watcher->is_listed = false;
-	unlock(scope->worker);
+	zs_unlock_children(scope->worker);
 	return was_listed;
 }
 
@@ -118,24 +105,26 @@ static void tell_all(struct zs_scope *scope, int result)
 
 void zs_scope_tell_watchers(struct zs_scope *scope, int reason)
 {
-	/* A change, not a look: either it sees the bit of set_watched(), or
-	 * that comes later. release: who comes later sees the reason. */
+	/* A change, not a look: either it sees the bit that who watches sets,
+	 * or that is set later. release: who comes later sees the reason. */
 	uint64_t state = atomic_fetch_or_explicit(&scope->state, 0,
 						  memory_order_release);
 
 	if (!(state & ZS_SCOPE_WATCHED))
 		return;
-	lock(scope->worker);
+	zs_lock_children(scope->worker);
 	tell_all(scope, reason);
-	unlock(scope->worker);
+	zs_unlock_children(scope->worker);
 }
 
 void zs_scope_dismiss_watchers(struct zs_scope *scope)
 {
-	lock(scope->worker);
+	zs_lock_children(scope->worker);
 	/* relaxed: the bit is set under the lock, too. */
 	atomic_fetch_and_explicit(&scope->state, ~(uint64_t)ZS_SCOPE_WATCHED,
 				  memory_order_relaxed);
 	tell_all(scope, -ESTALE);
-	unlock(scope->worker);
+	if (scope->outcomes.next)
+		scope->needs_care = true;
+	zs_unlock_children(scope->worker);
 }

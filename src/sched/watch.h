@@ -33,9 +33,13 @@ int zs_scope_watch(struct zs_scope *scope, uint64_t generation,
 /* True: it was to be told, and will not be. @scope may be closed. */
 bool zs_scope_unwatch(struct zs_scope *scope, struct zs_watcher *watcher);
 
+/* Under the lock: something is about to be listed in the scope. False: it is
+ * not open any more as the handle says. */
+bool zs_scope_set_watched(struct zs_scope *scope, uint64_t generation);
+
 /* The scope's worker: it has just been marked. */
 void zs_scope_tell_watchers(struct zs_scope *scope, int reason);
-/* The same: it is about to be closed. */
+/* The same: it is about to be closed, unless more is listed. */
 void zs_scope_dismiss_watchers(struct zs_scope *scope);
 
 #endif

@@ -21,6 +21,7 @@
 #include "sched/balance.h"
 #include "sched/exceptions.h"
 #include "sched/fds.h"
+#include "sched/outcome.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/stall.h"
@@ -426,6 +427,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	zs_slab_init(&worker->tasks, sizeof(struct zs_task));
 	zs_slab_init(&worker->scopes, sizeof(struct zs_scope));
 	zs_slab_init(&worker->requests, ZS_REQUEST_SIZE);
+	zs_slab_init(&worker->outcomes, sizeof(struct zs_outcome));
 	zs_stacks_init(worker);
 	pthread_mutex_init(&worker->children_lock, NULL);
 	ret = zs_deque_init(&worker->unstarted, FIRST_DEQUE, worker->alone);
@@ -448,6 +450,7 @@ void zs_worker_fini(struct zs_worker *worker)
 	zs_stacks_fini(worker);
 	zs_slab_fini(&worker->tasks);
 	zs_slab_fini(&worker->scopes);
+	zs_slab_fini(&worker->outcomes);
 	if (!worker->leaves_requests)
 		zs_slab_fini(&worker->requests);
 	zs_deque_fini(&worker->unstarted);

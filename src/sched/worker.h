@@ -179,6 +179,7 @@ struct zs_worker {
 	/* Guards the children of the scopes of this worker. */
 	pthread_mutex_t children_lock;
 
+	struct zs_slab outcomes; /* its own: see outcome.h */
 	/* Its own: stacks of class 1 and up. */
 	struct zs_stack_pool sized_stacks[ZS_STACK_CLASSES - 1];
 	int64_t stacks_look_ns;	  /* when it last looked whether to give back */

@@ -13,6 +13,7 @@
 #include "sweep.h"
 
 #include "base/list.h"
+#include "sched/outcome.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/watch.h"
@@ -39,6 +40,7 @@ static void cancel(struct zs_scope *scope, int reason);
 #define zs_scope_link(task) ((void)(task))
 #define zs_runtime_fork_count() 0u
 #define zs_runtime_root_idle(runtime) ((void)(runtime))
+#define zs_outcome_drop_all(scope) ((void)(scope))
 #define zs_scope_dismiss_watchers(scope) ((void)(scope))
 #define zs_wheel_cancel(wheel, timer) ((void)(timer))
 
