@@ -27,6 +27,7 @@
 #include <zsync/futex.h>
 #include <zsync/join.h>
 #include <zsync/join_set.h>
+#include <zsync/local.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
 #include <zsync/process.h>
