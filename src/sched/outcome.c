@@ -335,8 +335,10 @@ int zs_outcome_spawn(struct zs_scope *nursery, uint64_t generation,
 		     const struct zs_spawn *spawn,
 		     struct zs_outcome_request *request)
 {
+	if (!nursery)
+		return zs_explain_none(-ESTALE);
 	/* relaxed: see is_open_here() in nursery.c. */
-	if (nursery && nursery->worker == zs_worker_self &&
+	if (nursery->worker == zs_worker_self &&
 	    atomic_load_explicit(&nursery->generation, memory_order_relaxed) ==
 		    generation)
 		return spawn_here(nursery, generation, spawn, request);
