@@ -14,9 +14,9 @@
 #include "sched/scope.h"
 #include "sched/worker.h"
 
-/* acq_rel: acquires what the scope's worker wrote before it looked for the bit,
- * which is the reason if this comes after tell_watchers() in the order of the
- * word's changes; releases nothing that is not under the lock. */
+/* acquire: what the scope's worker wrote before it looked for the bit, which is
+ * the reason if this comes after zs_scope_tell_watchers() in the order of the
+ * word's changes. What is listed is under the lock. */
 bool zs_scope_set_watched(struct zs_scope *scope, uint64_t generation)
 {
 	/* relaxed: the exchange checks it again. */
@@ -28,7 +28,7 @@ bool zs_scope_set_watched(struct zs_scope *scope, uint64_t generation)
 			return false;
 	} while (!atomic_compare_exchange_weak_explicit(
 		&scope->state, &old, old | ZS_SCOPE_WATCHED,
-		memory_order_acq_rel, memory_order_relaxed));
+		memory_order_acquire, memory_order_relaxed));
 	return true;
 }
 
