@@ -22,6 +22,7 @@
 #define ZSYNC_H
 
 #include <zsync/cancel.h>
+#include <zsync/chan.h>
 #include <zsync/config.h>
 #include <zsync/file.h>
 #include <zsync/futex.h>

@@ -13,6 +13,7 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/barrier.h"
 #include "base/explain.h"
 #include "engine/interrupt.h"
 #include "engine/offload.h"
@@ -185,6 +186,7 @@ static int fill_runtime(struct zs_runtime *runtime,
 	if (ret < 0)
 		return ret;
 	runtime->fork_count = zs_runtime_fork_count();
+	runtime->has_barrier = zs_barrier_prepare();
 	runtime->num_workers = runtime->config.num_workers;
 	runtime->next_foreign_id = runtime->num_workers + 1;
 	zs_mailbox_init(&runtime->injected);

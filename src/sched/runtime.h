@@ -44,6 +44,7 @@ struct zs_runtime {
 	sigset_t signal_mask;
 	/* The program that forked has another number than its child. */
 	uint32_t fork_count;
+	bool has_barrier; /* constant: zs_barrier_all() may be used */
 
 	/* The thread of its only worker is a foreign loop's; see embed.c.
 	 * Written before it runs. */

@@ -401,6 +401,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	worker->num_fds = runtime->fds.size;
 	worker->victim = index;
 	worker->budget = ZS_WORKER_BUDGET;
+	worker->quick_calls = ZS_WORKER_QUICK_CALLS;
 	worker->task_id_step = runtime->num_workers + 1;
 	worker->next_task_id = index + 1;
 	/* Where the limit is low it keeps none. */

@@ -35,6 +35,10 @@ struct zs_worker_stats;
  * done at once has no way round it: there is no budget of operations. */
 #define ZS_WORKER_BUDGET 256
 
+/* So often may the tasks of a worker get from each other what they want without
+ * a wait, until one of them lets others run. */
+#define ZS_WORKER_QUICK_CALLS 32
+
 /* What the io room's requests take, in bytes. */
 #define ZS_REQUEST_SIZE 384
 
@@ -95,6 +99,9 @@ struct zs_worker {
 	/* Resumes left in this turn; what it lacks of the whole is added to
 	 * counters.switches at the turn's end. */
 	uint32_t budget;
+	/* Calls that may yet succeed without a wait before others are let
+	 * run: see zs_wait_was_not_needed(). */
+	uint32_t quick_calls;
 	bool alone; /* constant: the runtime has no other worker */
 	/* A turn that begins with no round left begins with them. */
 	bool unstarted_first;
