@@ -98,6 +98,7 @@ ifneq ($(and $(static),$(SAN)),)
 $(error Sanitizers cannot be linked statically: either STATIC=1 or SAN=$(SAN))
 endif
 both_flags := -D_GNU_SOURCE $(if $(filter 1,$(WERROR)),-Werror) \
+	$(if $(filter 1,$(DEBUG)),-DZS_DEBUG) \
 	-fvisibility=hidden -fPIC -pthread -ftls-model=initial-exec $(hardening) \
 	$(tuning) -Iinclude -Isrc -Iarch/$(ARCH) $(sanitize) $(CFLAGS)
 zs_cflags := -std=gnu11 $(WARNINGS) $(both_flags)

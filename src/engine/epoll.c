@@ -331,6 +331,7 @@ static const struct zs_engine_ops epoll_ops = {
 	.forget = zs_plain_forget,
 	.reap = epoll_reap,
 	.ready = epoll_ready,
+	.has_ops = zs_plain_has_ops,
 	.watch = epoll_watch,
 	.wake = epoll_wake,
 	.finish = epoll_finish,

@@ -310,6 +310,16 @@ void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op)
 	zs_plain_finish(plain, op, op->result > 0 ? op->result : -ECANCELED);
 }
 
+bool zs_plain_has_ops(struct zs_engine *engine)
+{
+	const struct zs_engine_counters *counters = &engine->counters;
+
+	/* relaxed, both: this thread counts. */
+	return atomic_load_explicit(&counters->submitted,
+				    memory_order_relaxed) !=
+	       atomic_load_explicit(&counters->completed, memory_order_relaxed);
+}
+
 void zs_plain_flush(struct zs_engine *engine)
 {
 	(void)engine;

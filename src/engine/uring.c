@@ -587,6 +587,7 @@ const struct zs_engine_ops zs_uring_ops = {
 	.flush = uring_flush,
 	.reap = uring_reap,
 	.ready = uring_ready,
+	.has_ops = zs_uring_has_ops,
 	.watch = zs_uring_watch,
 	.wake = zs_uring_wake,
 	.finish = uring_finish,

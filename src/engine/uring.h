@@ -79,6 +79,8 @@ struct zs_uring {
 
 /* uring_watch.c. The engine's watch(). */
 int zs_uring_watch(struct zs_engine *engine, int64_t *wait_ns);
+/* The engine's has_ops(). */
+bool zs_uring_has_ops(struct zs_engine *engine);
 /* The engine's wake(). */
 void zs_uring_wake(struct zs_engine *engine);
 /* Before a reap: its descriptor is readable again for what comes from now. */

@@ -396,6 +396,17 @@ static void ask_to_stop(struct zs_runtime *runtime)
 	zs_scope_ask_cancel(&runtime->root, 0, ZS_CANCEL_STOPPING);
 }
 
+/* A thread that waits for the end without a limit does nothing else until then.
+ * release: pairs with the acquire in has_foreign_threads(). */
+static void count_stopper(struct zs_runtime *runtime, int64_t deadline_ns,
+			  int change)
+{
+	if (deadline_ns == ZS_NEVER)
+		atomic_fetch_add_explicit(&runtime->deadlock.num_stoppers,
+					  (uint32_t)change,
+					  memory_order_release);
+}
+
 ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 {
 	bool ended;
@@ -415,6 +426,7 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	if (zs_runtime_phase(runtime) == ZS_RUNTIME_CREATED)
 		set_phase(runtime, ZS_RUNTIME_STOPPED);
 	pthread_mutex_unlock(&runtime->start_lock);
+	count_stopper(runtime, deadline_ns, 1);
 	pthread_mutex_lock(&runtime->lock);
 	ask_to_stop(runtime);
 	if (zs_embed_is_ours(runtime)) {
@@ -426,6 +438,7 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	if (ended && zs_runtime_phase(runtime) != ZS_RUNTIME_STOPPED)
 		zs_runtime_finish(runtime);
 	pthread_mutex_unlock(&runtime->lock);
+	count_stopper(runtime, deadline_ns, -1);
 	return ended ? 0 : zs_dump_explain_stop(runtime);
 }
 

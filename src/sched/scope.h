@@ -23,6 +23,7 @@
 #include "base/mailbox.h"
 #include "sched/task.h"
 #include "sched/wheel.h"
+#include "sched/worker.h"
 #include "zsync/cancel.h"
 #include "zsync/time.h"
 
@@ -121,6 +122,16 @@ static ZS_ALWAYS_INLINE int zs_scope_error(struct zs_scope *scope)
 {
 	return zs_scope_error_of(
 		atomic_load_explicit(&scope->reason, memory_order_relaxed));
+}
+
+/* For the cancel function of a wait type, on the worker of @task, whose wait it
+ * ends: what the wait is to return. -EDEADLK if nothing else can end it any
+ * more, else how the scope was cancelled. */
+static inline int zs_task_wait_error(const struct zs_task *task)
+{
+	if (zs_unlikely(task->worker->deadlocked == task))
+		return -EDEADLK;
+	return zs_scope_error(task->scope);
 }
 
 /* Opens @scope, whose children and worker are set. */

@@ -37,7 +37,8 @@ struct zs_wait_type {
 	/* The scope that the task is parked in has been cancelled: end the wait
 	 * early, or as early as it can be ended. May be called again for the
 	 * same wait, and for an op that is done. NULL: a wait that is deaf to
-	 * it. */
+	 * it. Also called, once, for a wait that nothing can end any more: what
+	 * the wait ends with says zs_task_wait_error(). */
 	void (*cancel)(struct zs_task *task);
 	/* For the dump, on any thread and while the task may go on: adds "recv
 	 * fd 7". */

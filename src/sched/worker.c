@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/explain.h"
 #include "sched/balance.h"
+#include "sched/deadlock.h"
 #include "sched/exceptions.h"
 #include "sched/fds.h"
 #include "sched/runtime.h"
@@ -107,6 +108,9 @@ static void handle(struct zs_worker *worker, struct zs_message *message)
 	case ZS_MESSAGE_WAKE:
 		zs_task_wake(zs_container_of(message, struct zs_wake, message)
 				     ->task);
+		return;
+	case ZS_MESSAGE_DEADLOCK:
+		zs_deadlock_handle(worker->runtime);
 		return;
 	}
 	ZS_ASSERT(!"a message of no kind");
@@ -235,7 +239,7 @@ static int64_t fall_asleep(struct zs_worker *worker)
 	if (has_work(worker) || zs_worker_steal(worker, 1))
 		return 0;
 	ZS_COUNT(worker->counters.sleeps, 1);
-	return time_to_wait(worker);
+	return zs_deadlock_look(worker, time_to_wait(worker));
 }
 
 static int64_t idle(struct zs_worker *worker)
@@ -259,6 +263,7 @@ static void reap(struct zs_worker *worker, int64_t wait_ns)
 		atomic_fetch_sub_explicit(&worker->runtime->num_asleep, 1,
 					  memory_order_relaxed);
 		worker->is_counted_asleep = false;
+		zs_deadlock_wake(worker);
 	}
 }
 

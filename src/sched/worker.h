@@ -21,6 +21,7 @@
 #include "engine/engine.h"
 #include "mem/slab.h"
 #include "mem/stack.h"
+#include "sched/deadlock.h"
 #include "sched/sanitize.h"
 #include "sched/task.h"
 #include "sched/wheel.h"
@@ -62,6 +63,7 @@ enum zs_message_kind {
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
 	ZS_MESSAGE_FD_CLOSE,	/* end what uses a descriptor */
 	ZS_MESSAGE_WAKE,	/* what its task waited for has happened */
+	ZS_MESSAGE_DEADLOCK,	/* end the wait of a task in a deadlock */
 };
 
 /* Each counted by the worker's own thread, but for what is marked; read by
@@ -81,6 +83,7 @@ struct zs_worker_counters {
 	_Atomic uint64_t turns;
 	_Atomic uint64_t cancels;
 	_Atomic uint64_t left_open;
+	_Atomic uint64_t deadlocks;
 	_Atomic uint64_t arrivals; /* how many there are */
 	_Atomic uint64_t gifts;	   /* likewise; by any worker */
 	/* By the stall detector's thread. */
@@ -148,6 +151,7 @@ struct zs_worker {
 	uint32_t victim;	    /* whom to steal from next */
 	int64_t spin_limit_ns;	    /* how long it pays to look for work */
 	bool is_counted_asleep;	    /* in the runtime's num_asleep */
+	struct zs_task *deadlocked; /* whose wait is being ended for that */
 	/* The kernel may still write into requests: they are left to it. */
 	bool leaves_requests;
 	uint32_t vain_spins;	      /* times it did not look at all */
@@ -174,6 +178,7 @@ struct zs_worker {
 	/* True from before it last looks at the mailbox until it is woken. */
 	_Atomic bool is_asleep;
 	_Atomic bool must_quit; /* no task is left anywhere */
+	struct zs_deadlock_watch deadlock;
 	/* Guards the children of the scopes of this worker. */
 	pthread_mutex_t children_lock;
 
