@@ -11,6 +11,7 @@
 #include "sched/balance.h"
 
 #include "base/explain.h"
+#include "base/probes.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 
@@ -208,6 +209,7 @@ bool zs_worker_steal(struct zs_worker *worker, int64_t least)
 		if (!task)
 			continue;
 		ZS_COUNT(worker->counters.steals, 1);
+		ZS_PROBE_STEAL(task, worker, victim);
 		/* Where others may steal it again. */
 		if (zs_deque_push(&worker->unstarted, task) < 0)
 			zs_worker_keep(worker, task);

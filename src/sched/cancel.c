@@ -9,6 +9,7 @@
  * a message, and go on from there.
  */
 #include "base/assert.h"
+#include "base/probes.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/spawn.h"
@@ -124,6 +125,7 @@ void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason)
 	/* relaxed: this thread is the only writer. */
 	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
 		return;
+	ZS_PROBE_CANCEL(scope, reason);
 	if (scope->opener) {
 		mark_chain(scope->opener, scope->outer, reason, &list);
 		end_wait(scope->opener);

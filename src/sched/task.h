@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
@@ -57,6 +58,7 @@ struct zs_task {
 	/* In a queue, as itself: set for good when it is first made. The slab's
 	 * while it is free. */
 	struct zs_link link;
+	char name[ZS_TASK_NAME_MAX + 1];
 	struct zs_stack *stack;	  /* NULL until it starts */
 	struct zs_scope *scope;	  /* innermost */
 	struct zs_scope *nursery; /* what it was spawned into; never NULL */
@@ -80,7 +82,6 @@ struct zs_task {
 	uint64_t id;
 	void *sp;	      /* while it does not run */
 	const void *waits_on; /* the wait type's business */
-	char name[ZS_TASK_NAME_MAX + 1];
 
 	struct zs_list siblings;   /* in the nursery's list, once linked */
 	struct zs_task *to_cancel; /* links those that a cancel has to visit */
@@ -93,6 +94,7 @@ struct zs_task {
 	_Alignas(16) unsigned char copy[ZS_SPAWN_COPY_MAX];
 };
 static_assert(sizeof(struct zs_task) <= 256, "four cache lines");
+static_assert(offsetof(struct zs_task, name) == 16, "so says zsync.7");
 
 /* Async-signal-safe. Adds "task 7", and its name if it has one. */
 static inline void zs_task_describe(const struct zs_task *task,
