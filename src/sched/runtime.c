@@ -17,6 +17,7 @@
 #include "base/explain.h"
 #include "engine/interrupt.h"
 #include "engine/offload.h"
+#include "sched/leaks.h"
 #include "sched/spawn.h"
 #include "sched/stall.h"
 
@@ -149,6 +150,15 @@ fini:
 	return ret;
 }
 
+static void fini_workers(struct zs_runtime *runtime)
+{
+	uint32_t i;
+
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_worker_fini(&runtime->workers[i]);
+	free(runtime->workers);
+}
+
 /* Each ring counts as locked memory, so that the first may be had and another
  * one not. */
 static int make_workers_or_fall_back(struct zs_runtime *runtime)
@@ -200,8 +210,13 @@ static int fill_runtime(struct zs_runtime *runtime,
 	if (ret < 0)
 		goto fini_fds;
 	ret = make_workers_or_fall_back(runtime);
+	if (ret < 0)
+		goto destroy_offload;
+	ret = zs_leaks_init(runtime);
 	if (ret == 0)
 		return 0;
+	fini_workers(runtime);
+destroy_offload:
 	zs_offload_destroy(runtime->offload);
 fini_fds:
 	zs_fds_fini(&runtime->fds);
@@ -454,14 +469,12 @@ static void await_foreign_posts(struct zs_runtime *runtime)
 
 static void destroy(struct zs_runtime *runtime)
 {
-	uint32_t i;
-
 	await_foreign_posts(runtime);
 	zs_dump_remove_runtime(runtime);
 	zs_offload_destroy(runtime->offload);
-	for (i = 0; i < runtime->num_workers; i++)
-		zs_worker_fini(&runtime->workers[i]);
-	free(runtime->workers);
+	zs_leaks_report(runtime);
+	zs_leaks_fini(runtime);
+	fini_workers(runtime);
 	zs_fds_fini(&runtime->fds);
 	zs_slab_fini(&runtime->foreign_tasks);
 	if (runtime->is_embedded)
@@ -482,6 +495,8 @@ ZS_PUBLIC int zs_runtime_destroy(struct zs_runtime *runtime)
 	if (ret < 0)
 		return ret;
 	phase = zs_runtime_phase(runtime);
+	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
+		zs_leaks_report_tasks(runtime);
 	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
 		return zs_explain_as(-EBUSY, "the runtime runs: call "
 					     "zs_runtime_stop() first");

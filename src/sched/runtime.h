@@ -39,6 +39,7 @@ struct zs_runtime {
 	struct zs_worker *workers;
 	struct zs_fds fds;
 	struct zs_offload *offload;
+	struct zs_leaks *leaks; /* NULL: nobody asks */
 	/* Tasks that workers take from the runtime, and give back, at once. */
 	int64_t credit_step;
 	/* Of the thread that started it. */

@@ -384,6 +384,7 @@ unpin:
 void zs_worker_leave(struct zs_worker *worker)
 {
 	zs_stall_leave(worker);
+	worker->timers_left = zs_wheel_num_armed(&worker->wheel);
 	zs_wheel_drop(&worker->wheel);
 	zs_worker_self = NULL;
 	worker->leaves_requests = !worker->engine->ops->finish(worker->engine);

@@ -28,6 +28,7 @@
 #include "zsync/config.h"
 
 struct zs_exceptions;
+struct zs_leaks;
 struct zs_runtime;
 struct zs_worker_stats;
 
@@ -147,6 +148,7 @@ struct zs_worker {
 
 	/* --- its own thread's, cold --- */
 	struct zs_runtime *runtime; /* constant */
+	struct zs_leaks *leaks;	    /* likewise; NULL: nobody asks */
 	uint32_t index;		    /* constant */
 	uint32_t victim;	    /* whom to steal from next */
 	int64_t spin_limit_ns;	    /* how long it pays to look for work */
@@ -154,6 +156,7 @@ struct zs_worker {
 	struct zs_task *deadlocked; /* whose wait is being ended for that */
 	/* The kernel may still write into requests: they are left to it. */
 	bool leaves_requests;
+	uint64_t timers_left;	      /* were armed when it ended */
 	uint32_t vain_spins;	      /* times it did not look at all */
 	struct zs_fd_waiter *closers; /* closes that wait for its tasks */
 	struct zs_sanitize_context loop_context;
