@@ -92,6 +92,27 @@ static uint64_t sum_of_turns(struct zs_runtime *runtime)
 	return sum;
 }
 
+/* The same, after the mailboxes have been looked at. A read-modify-write, as in
+ * zs_deadlock_wake(), acq_rel both: either that comes first, and shows here
+ * that the worker is awake; or this does, and then what the worker takes from a
+ * mailbox it takes after we have looked there. */
+static uint64_t sum_of_turns_again(struct zs_runtime *runtime)
+{
+	uint64_t sum = 0;
+	uint32_t i;
+
+	for (i = 0; i < runtime->num_workers; i++) {
+		uint64_t turn = atomic_fetch_add_explicit(
+			&runtime->workers[i].deadlock.quiet_turn, 0,
+			memory_order_acq_rel);
+
+		if (turn == 0)
+			return 0;
+		sum += turn;
+	}
+	return sum;
+}
+
 /* Those of the pool are counted last: one that ends meanwhile is then taken for
  * a foreign one, never the other way round. */
 static bool has_foreign_threads(struct zs_runtime *runtime)
@@ -132,11 +153,7 @@ static bool is_deadlock(struct zs_runtime *runtime)
 
 	if (sum == 0 || has_foreign_threads(runtime) || has_mail(runtime))
 		return false;
-	/* seq_cst: pairs with the fence in zs_deadlock_wake(). A mailbox that
-	 * was found empty because its owner had taken what was there shows here
-	 * that the owner was awake. */
-	atomic_thread_fence(memory_order_seq_cst);
-	return sum_of_turns(runtime) == sum;
+	return sum_of_turns_again(runtime) == sum;
 }
 
 /* --- who is in it --- */
@@ -416,10 +433,7 @@ void zs_deadlock_wake(struct zs_worker *worker)
 {
 	_Atomic uint64_t *turn = &worker->deadlock.quiet_turn;
 
-	/* relaxed, both: its own; the fence orders it before what comes. */
-	if (zs_likely(atomic_load_explicit(turn, memory_order_relaxed) == 0))
-		return;
-	atomic_store_explicit(turn, 0, memory_order_relaxed);
-	/* seq_cst: see is_deadlock(). */
-	atomic_thread_fence(memory_order_seq_cst);
+	/* relaxed: its own. acq_rel: see sum_of_turns_again(). */
+	if (zs_unlikely(atomic_load_explicit(turn, memory_order_relaxed) != 0))
+		atomic_exchange_explicit(turn, 0, memory_order_acq_rel);
 }

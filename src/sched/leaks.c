@@ -71,6 +71,15 @@ int zs_leaks_init(struct zs_runtime *runtime)
 	return 0;
 }
 
+static void unlist(struct zs_leaks *leaks, struct zs_leak_entry *entry)
+{
+	pthread_mutex_lock(&leaks->lock);
+	entry->previous->next = entry->next;
+	entry->next->previous = entry->previous;
+	entry->leaks = NULL;
+	pthread_mutex_unlock(&leaks->lock);
+}
+
 void zs_leaks_fini(struct zs_runtime *runtime)
 {
 	struct zs_leaks *leaks = runtime->leaks;
@@ -79,7 +88,7 @@ void zs_leaks_fini(struct zs_runtime *runtime)
 		return;
 	/* Who removes them later finds nothing to do. */
 	while (leaks->entries.next != &leaks->entries)
-		zs_leaks_unlist(leaks->entries.next);
+		unlist(leaks, leaks->entries.next);
 	munmap(leaks->opened, leaks->num_fds * sizeof(*leaks->opened));
 	pthread_mutex_destroy(&leaks->lock);
 	free(leaks);
@@ -129,13 +138,7 @@ ZS_COLD void zs_leaks_list(struct zs_leaks *leaks, struct zs_leak_entry *entry)
 
 ZS_COLD void zs_leaks_unlist(struct zs_leak_entry *entry)
 {
-	struct zs_leaks *leaks = entry->leaks;
-
-	pthread_mutex_lock(&leaks->lock);
-	entry->previous->next = entry->next;
-	entry->next->previous = entry->previous;
-	entry->leaks = NULL;
-	pthread_mutex_unlock(&leaks->lock);
+	unlist(entry->leaks, entry);
 }
 
 /* --- the report --- */
