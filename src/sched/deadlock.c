@@ -47,8 +47,8 @@ enum {
 	/* A report shows no more tasks. */
 	SHOWN_MOST = 1000,
 #if defined(ZS_TSAN)
-	/* The sanitizer's own thread. */
-	STRANGERS = 1,
+	/* The sanitizer's own threads, as of gcc 12, in a forked child. */
+	STRANGERS = 2,
 #else
 	STRANGERS = 0,
 #endif
