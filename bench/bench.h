@@ -160,6 +160,8 @@ extern const struct bench bench_unix_echo;
 extern const struct bench bench_one_connection;
 extern const struct bench bench_switch;
 extern const struct bench bench_spawn_join;
+extern const struct bench bench_forkjoin;
+extern const struct bench bench_parallel_for;
 extern const struct bench bench_task_create;
 extern const struct bench bench_task_memory;
 extern const struct bench bench_timer_wheel;

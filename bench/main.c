@@ -20,6 +20,8 @@ static const struct bench *const benches[] = {
 	&bench_one_connection,
 	&bench_switch,
 	&bench_spawn_join,
+	&bench_forkjoin,
+	&bench_parallel_for,
 	&bench_task_create,
 	&bench_task_memory,
 	&bench_ring_nop,

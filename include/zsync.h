@@ -26,8 +26,10 @@
 #include <zsync/config.h>
 #include <zsync/file.h>
 #include <zsync/futex.h>
+#include <zsync/interval.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
+#include <zsync/parallel.h>
 #include <zsync/process.h>
 #include <zsync/resolve.h>
 #include <zsync/runtime.h>

@@ -94,7 +94,7 @@ static void mark_chain(struct zs_task *task, const struct zs_scope *end,
 			continue;
 		atomic_store_explicit(&scope->reason, reason,
 				      memory_order_relaxed);
-		if (scope->is_nursery)
+		if (scope->kind != ZS_SCOPE_TOKEN)
 			reach_children(scope, list);
 	}
 }

@@ -60,6 +60,12 @@ enum {
  * overflow its 24 bits. */
 #define ZS_SCOPE_DRIFT (1 << 21)
 
+enum zs_scope_kind {
+	ZS_SCOPE_TOKEN, /* nothing was ever spawned into it */
+	ZS_SCOPE_FORKED_TOKEN, /* tasks of the opener's forks are in it */
+	ZS_SCOPE_NURSERY,
+};
+
 struct zs_scope {
 	void *slab_link;
 	_Atomic uint64_t state; /* any thread, by compare-exchange */
@@ -76,7 +82,7 @@ struct zs_scope {
 	struct zs_task *opener; /* NULL: the root */
 	struct zs_scope *outer; /* in the opener's chain, NULL: the root */
 	int64_t local;
-	bool is_nursery;
+	uint8_t kind; /* enum zs_scope_kind */
 	bool is_pinned;
 	bool is_merged;	 /* as in state */
 	bool is_waiting; /* the opener is parked until it can be closed */
@@ -139,7 +145,7 @@ static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
 					   uint64_t bits)
 {
 	scope->local = 0;
-	scope->is_nursery = false;
+	scope->kind = ZS_SCOPE_TOKEN;
 	scope->is_pinned = false;
 	scope->is_merged = false;
 	scope->is_waiting = false;
@@ -209,6 +215,8 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope);
 
 /* Cancels and closes what @task, which ends, has left open. */
 void zs_scope_close_left_open(struct zs_task *task);
+/* The same down to @scope, which it is inside of. */
+void zs_scope_close_until(struct zs_task *task, const struct zs_scope *scope);
 
 /* The scope's worker. Cancels it and all that is in it. */
 void zs_scope_cancel(struct zs_scope *scope, enum zs_cancel_reason reason);

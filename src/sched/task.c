@@ -277,8 +277,11 @@ static ZS_ALWAYS_INLINE void end(struct zs_worker *worker, struct zs_task *task,
 	ZS_COUNT(worker->counters.ended, 1);
 	if (zs_unlikely(result < 0))
 		ZS_COUNT(worker->counters.failed, 1);
-	if (task->is_linked)
+	if (task->is_linked) {
+		if (zs_unlikely(task->forks != 0))
+			zs_forks_panic(task);
 		is_awaited = zs_scope_unlink(task);
+	}
 	zs_scope_task_ended(task->nursery, worker, result);
 	if (zs_unlikely(is_awaited))
 		task->state = ZS_TASK_ENDED;

@@ -90,6 +90,8 @@ struct zs_task {
 	/* Of a call in several steps: its descriptor plus 1; negated when that
 	 * is being closed. 0: there is none. See zs_fds_keep(). */
 	int32_t kept_fd;
+	/* That it has yet to join. 0 at its end. */
+	uint32_t forks;
 
 	_Alignas(16) unsigned char copy[ZS_SPAWN_COPY_MAX];
 };

@@ -422,6 +422,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	zs_slab_init(&worker->scopes, sizeof(struct zs_scope));
 	zs_slab_init(&worker->requests, ZS_REQUEST_SIZE);
 	zs_stacks_init(worker);
+	zs_forks_init(worker);
 	pthread_mutex_init(&worker->children_lock, NULL);
 	ret = zs_deque_init(&worker->unstarted, FIRST_DEQUE, worker->alone);
 	if (ret < 0)

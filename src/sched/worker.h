@@ -23,6 +23,7 @@
 #include "mem/stack.h"
 #include "sched/deadlock.h"
 #include "sched/sanitize.h"
+#include "sched/fork_join.h"
 #include "sched/task.h"
 #include "sched/wheel.h"
 #include "zsync/config.h"
@@ -145,6 +146,9 @@ struct zs_worker {
 	 * and what this worker stole itself. */
 	struct zs_queue arrivals;
 	struct zs_worker *gave_to; /* whom it handed a task last */
+	/* Those that nobody else has been offered: see fork_join.c. */
+	struct zs_fork forks;
+	int64_t forks_offered; /* constant: see ZS_FORKS_OFFERED */
 
 	/* --- its own thread's, cold --- */
 	struct zs_runtime *runtime; /* constant */
@@ -182,6 +186,9 @@ struct zs_worker {
 	_Atomic bool is_asleep;
 	_Atomic bool must_quit; /* no task is left anywhere */
 	struct zs_deadlock_watch deadlock;
+	/* Its running task does not want what is unstarted to wait for it: even
+	 * the last of it should be stolen. Written by its own thread. */
+	_Atomic bool has_offers;
 	/* Guards the children of the scopes of this worker. */
 	pthread_mutex_t children_lock;
 
