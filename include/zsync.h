@@ -29,6 +29,7 @@
 #include <zsync/interval.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
+#include <zsync/offload.h>
 #include <zsync/parallel.h>
 #include <zsync/process.h>
 #include <zsync/resolve.h>

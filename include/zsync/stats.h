@@ -89,6 +89,8 @@ struct zs_stats {
 	struct zs_offload_stats offload_files;
 	struct zs_offload_stats offload_names;
 	struct zs_offload_stats offload_waiting;
+	/* What zs_offload() calls: as many threads as for files. */
+	struct zs_offload_stats offload_jobs;
 };
 
 /* Any thread; a NULL runtime is the calling task's (-EPERM outside one). */

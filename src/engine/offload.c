@@ -481,6 +481,7 @@ static void init_lanes(struct zs_offload *offload, uint32_t num_threads)
 		[ZS_LANE_FILES] = num_threads,
 		[ZS_LANE_NAMES] = NAMES_MOST,
 		[ZS_LANE_WAITING] = ZS_LANE_WAITING_MOST,
+		[ZS_LANE_JOBS] = num_threads,
 	};
 	pthread_condattr_t attributes;
 	int i;

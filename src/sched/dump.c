@@ -332,6 +332,7 @@ static void dump_offload(struct dump *dump, const struct zs_offload *offload)
 	add_lane(dump, " offload: files", &counts[ZS_LANE_FILES]);
 	add_lane(dump, "; names", &counts[ZS_LANE_NAMES]);
 	add_lane(dump, "; waiting", &counts[ZS_LANE_WAITING]);
+	add_lane(dump, "; jobs", &counts[ZS_LANE_JOBS]);
 	zs_text_add(&dump->text, "\n");
 	flush(dump);
 }

@@ -118,6 +118,7 @@ static void read_offload(const struct zs_offload *offload,
 	stats->offload_files = offload_stats(&counts[ZS_LANE_FILES]);
 	stats->offload_names = offload_stats(&counts[ZS_LANE_NAMES]);
 	stats->offload_waiting = offload_stats(&counts[ZS_LANE_WAITING]);
+	stats->offload_jobs = offload_stats(&counts[ZS_LANE_JOBS]);
 }
 
 static int find_runtime(const struct zs_runtime **runtime)
