@@ -162,6 +162,7 @@ extern const struct bench bench_switch;
 extern const struct bench bench_spawn_join;
 extern const struct bench bench_forkjoin;
 extern const struct bench bench_parallel_for;
+extern const struct bench bench_arena;
 extern const struct bench bench_task_create;
 extern const struct bench bench_task_memory;
 extern const struct bench bench_timer_wheel;

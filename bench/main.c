@@ -22,6 +22,7 @@ static const struct bench *const benches[] = {
 	&bench_spawn_join,
 	&bench_forkjoin,
 	&bench_parallel_for,
+	&bench_arena,
 	&bench_task_create,
 	&bench_task_memory,
 	&bench_ring_nop,

@@ -21,6 +21,7 @@
 #ifndef ZSYNC_H
 #define ZSYNC_H
 
+#include <zsync/arena.h>
 #include <zsync/cancel.h>
 #include <zsync/chan.h>
 #include <zsync/config.h>

@@ -456,28 +456,44 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 static void report_left_open(const struct zs_task *task,
 			     const struct zs_scope *scope)
 {
-	bool is_nursery = scope->kind == ZS_SCOPE_NURSERY;
+	const char *what = "cancel token";
+	const char *call = "zs_cancel_token_close()\n";
 	struct zs_text text;
 
+	if (scope->kind == ZS_SCOPE_NURSERY) {
+		what = "nursery";
+		call = "zs_nursery_wait()\n";
+	} else if (scope->kind == ZS_SCOPE_ARENA) {
+		what = "arena";
+		call = "zs_arena_close()\n";
+	}
 	zs_text_init(&text);
 	zs_text_add(&text, "zsync: ");
 	zs_task_describe(task, &text);
-	zs_text_add(&text, " returned with a ");
-	zs_text_add(&text, is_nursery ? "nursery" : "cancel token");
+	zs_text_add(&text, " returned with ");
+	zs_text_add(&text, scope->kind == ZS_SCOPE_ARENA ? "an " : "a ");
+	zs_text_add(&text, what);
 	zs_text_add(&text, " open; it is cancelled and closed now: call ");
-	zs_text_add(&text, is_nursery ? "zs_nursery_wait()\n" :
-					"zs_cancel_token_close()\n");
+	zs_text_add(&text, call);
 	zs_text_write(&text, STDERR_FILENO);
+}
+
+static void close_left_open(struct zs_task *task, struct zs_scope *scope)
+{
+	void *memory = scope->kind == ZS_SCOPE_ARENA ? scope->memory : NULL;
+
+	report_left_open(task, scope);
+	ZS_COUNT(task->worker->counters.left_open, 1);
+	zs_scope_cancel(scope, ZS_CANCEL_LEFT_OPEN);
+	zs_scope_close(task, scope);
+	if (memory)
+		zs_arena_destroy(memory, &task->worker->blocks);
 }
 
 void zs_scope_close_until(struct zs_task *task, const struct zs_scope *scope)
 {
-	while (task->scope != scope) {
-		report_left_open(task, task->scope);
-		ZS_COUNT(task->worker->counters.left_open, 1);
-		zs_scope_cancel(task->scope, ZS_CANCEL_LEFT_OPEN);
-		zs_scope_close(task, task->scope);
-	}
+	while (task->scope != scope)
+		close_left_open(task, task->scope);
 }
 
 void zs_scope_close_left_open(struct zs_task *task)

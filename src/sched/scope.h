@@ -61,9 +61,10 @@ enum {
 #define ZS_SCOPE_DRIFT (1 << 21)
 
 enum zs_scope_kind {
-	ZS_SCOPE_TOKEN, /* nothing was ever spawned into it */
+	ZS_SCOPE_TOKEN,	       /* nothing was ever spawned into it */
 	ZS_SCOPE_FORKED_TOKEN, /* tasks of the opener's forks are in it */
 	ZS_SCOPE_NURSERY,
+	ZS_SCOPE_ARENA, /* a token that has memory; forks may be in it */
 };
 
 struct zs_scope {
@@ -88,6 +89,8 @@ struct zs_scope {
 	bool is_waiting; /* the opener is parked until it can be closed */
 	struct zs_timer deadline;
 	struct zs_message message; /* to the worker: look at state */
+
+	void *memory; /* of an arena, freed with it */
 
 	/* Linked tasks, of any worker; under worker->children_lock. */
 	struct zs_list children;

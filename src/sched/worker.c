@@ -444,6 +444,7 @@ void zs_worker_fini(struct zs_worker *worker)
 	zs_stacks_fini(worker);
 	zs_slab_fini(&worker->tasks);
 	zs_slab_fini(&worker->scopes);
+	zs_block_cache_fini(&worker->blocks);
 	if (!worker->leaves_requests)
 		zs_slab_fini(&worker->requests);
 	zs_deque_fini(&worker->unstarted);

@@ -19,6 +19,7 @@
 #include "base/queue.h"
 #include "base/text.h"
 #include "engine/engine.h"
+#include "mem/arena.h"
 #include "mem/slab.h"
 #include "mem/stack.h"
 #include "sched/deadlock.h"
@@ -127,6 +128,7 @@ struct zs_worker {
 	struct zs_slab tasks;
 	struct zs_slab scopes;
 	struct zs_slab requests; /* the io room's */
+	struct zs_block_cache blocks; /* of its tasks' arenas */
 	uint64_t next_task_id;
 	uint64_t task_id_step; /* constant */
 	/* Tasks that it may spawn without asking the runtime; it gives some
