@@ -9,7 +9,8 @@ enum { LOOP_ITEMS = 10000000 };
 
 /* A few floating-point operations an item, in place. Not inlined, where the
  * number of items would be known to some and not to others. */
-static __attribute__((noinline)) void loop_work(float *items, int64_t begin, int64_t end)
+static __attribute__((noinline)) void loop_work(float *items, int64_t begin,
+						int64_t end)
 {
 	int64_t i;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Programs that do a benchmark's work by another runtime: `make peers` puts them
- * beside zsync-bench, where that runtime is installed.
+ * Programs that do a benchmark's work by another runtime: `make peers` puts
+ * them beside zsync-bench, where that runtime is installed.
  */
 #ifndef ZS_BENCH_PEER_H
 #define ZS_BENCH_PEER_H

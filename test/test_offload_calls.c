@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* zs_offload(): on which thread a function runs, what its caller sees of it, and
- * when it does not run at all. */
+/* zs_offload(): on which thread a function runs, what its caller sees of it,
+ * and when it does not run at all. */
 #include <check.h>
 #include <errno.h>
 #include <limits.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Parallel loops: that each item is done once whatever range and grain, on whom,
- * how errors and cancels end a loop, and that sums do not depend on luck.
+ * Parallel loops: that each item is done once whatever range and grain, on
+ * whom, how errors and cancels end a loop, and that sums do not depend on luck.
  */
 #include <check.h>
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peer-openmp fib THREADS N: nanoseconds of fib(N), a task for each call that is
- * no leaf. peer-openmp for THREADS: of the benchmark's loop, schedule(static).
- * The best of some.
+ * peer-openmp fib THREADS N: nanoseconds of fib(N), a task for each call that
+ * is no leaf. peer-openmp for THREADS: of the benchmark's loop,
+ * schedule(static). The best of some.
  */
 #include <omp.h>
 #include <stdint.h>

@@ -68,18 +68,18 @@ struct zs_rate_limiter {
 };
 
 /* Any thread, before the others. @tokens fall into it each @period_ns, as
- * (100, ZS_SECOND, ...) or (1, 86400 * ZS_SECOND, ...): at most one a nanosecond.
- * Fractions are not lost, however long it runs. -EINVAL with a text: no limiter,
- * a rate of 0 or above that, a burst of 0 or above 2^62. */
+ * (100, ZS_SECOND, ...) or (1, 86400 * ZS_SECOND, ...): at most one a
+ * nanosecond. Fractions are not lost, however long it runs. -EINVAL with a
+ * text: no limiter, a rate of 0 or above that, a burst of 0 or above 2^62. */
 int zs_rate_limiter_init(struct zs_rate_limiter *limiter, uint64_t tokens,
 			 int64_t period_ns, uint64_t burst);
 
 /*
  * Task. Takes @tokens (0: nothing happens), and parks until there are so many.
  * Those who wait get theirs in the order in which they came: nobody passes one
- * who wants more. -EINVAL with a text beyond the burst; -ECANCELED or -ETIMEDOUT
- * if the scope was cancelled first: then nothing was taken, and those behind
- * move up. -EPERM.
+ * who wants more. -EINVAL with a text beyond the burst; -ECANCELED or
+ * -ETIMEDOUT if the scope was cancelled first: then nothing was taken, and
+ * those behind move up. -EPERM.
  */
 int zs_rate_limiter_acquire(struct zs_rate_limiter *limiter, uint64_t tokens);
 

@@ -15,10 +15,10 @@ typedef int zs_offload_fn(void *arg);
  * that the worker's other tasks run: for libraries that block, and for long
  * computations. Returns what the function did.
  *
- * As many such calls run at once as zs_config.offload_threads says; more of them
- * wait, in order. They keep neither files nor name lookups from starting, which
- * have threads of their own. On the blocking model, and where no thread can be
- * made at all, the function is called on the worker's own thread.
+ * As many such calls run at once as zs_config.offload_threads says; more of
+ * them wait, in order. They keep neither files nor name lookups from starting,
+ * which have threads of their own. On the blocking model, and where no thread
+ * can be made at all, the function is called on the worker's own thread.
  *
  * A cancel of the scope ends the wait of one that has not begun: -ECANCELED or
  * -ETIMEDOUT, and the function is never called. One that has begun is awaited,

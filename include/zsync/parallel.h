@@ -71,22 +71,23 @@ int zs_fork(struct zs_fork *fork, zs_task_fn *fn, void *arg);
  */
 int zs_join(struct zs_fork *fork);
 
-/* Part of a loop: the items from @begin to @end - 1. It returns 0 (or any number
- * >= 0) or a negative errno. As what is forked, it runs as a part of the caller
- * or as a task of another worker, and may park. */
+/* Part of a loop: the items from @begin to @end - 1. It returns 0 (or any
+ * number >= 0) or a negative errno. As what is forked, it runs as a part of the
+ * caller or as a task of another worker, and may park. */
 typedef int zs_range_fn(int64_t begin, int64_t end, void *arg);
 
 /*
  * Task. Calls fn(begin, end, arg) for parts of @grain items (the last may be
  * smaller) that together are @begin to @end - 1, each item once, on all workers
- * that have nothing else to do; returns when all have ended. The parts are begun
- * in order. A @grain of 0 is the number of items over four times that of
+ * that have nothing else to do; returns when all have ended. The parts are
+ * begun in order. A @grain of 0 is the number of items over four times that of
  * workers.
  *
- * The first error of a part cancels those under way, begins no further ones, and
- * is returned. A cancel of the caller's scope does the same: between two parts,
- * and as it does any task inside one; -ECANCELED or -ETIMEDOUT, unless all were
- * done by then. -EINVAL (no function, @end before @begin, a negative grain),
+ * The first error of a part cancels those under way, begins no further ones,
+ * and is returned. A cancel of the caller's scope does the same: between two
+ * parts, and as it does any task inside one; -ECANCELED or -ETIMEDOUT, unless
+ * all were done by then. -EINVAL (no function, @end before @begin, a negative
+ * grain),
  * -EPERM, -ENOMEM.
  *
  * Loops may be nested. Other tasks of a worker wait for the part that it runs,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Memory of arenas: blocks out of which pieces are cut, and pieces too large for
- * that. All of one thread, whose cache has the blocks that are free.
+ * Memory of arenas: blocks out of which pieces are cut, and pieces too large
+ * for that. All of one thread, whose cache has the blocks that are free.
  */
 #ifndef ZS_MEM_ARENA_H
 #define ZS_MEM_ARENA_H

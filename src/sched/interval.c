@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Intervals, called by tasks: sleeps whose points in time are reckoned from each
- * other and not from when the task got round to it. */
+/* Intervals, called by tasks: sleeps whose points in time are reckoned from
+ * each other and not from when the task got round to it. */
 #include "zsync/interval.h"
 
 #include <errno.h>

@@ -90,8 +90,8 @@ static bool all_are_taken(struct loop *loop)
 	       loop->num_parts;
 }
 
-/* The caller, or a helper: 0 if it found no part left, or an error of a part, or
- * that of its scope. */
+/* The caller, or a helper: 0 if it found no part left, or an error of a part,
+ * or that of its scope. */
 static int run_parts(struct loop *loop)
 {
 	struct zs_task *task = zs_worker_task();

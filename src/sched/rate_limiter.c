@@ -7,8 +7,8 @@
  * from the clock, exactly, so that nothing is lost by rounding. `taken` counts
  * those that are gone: taken by somebody, or fallen into a full bucket.
  *
- * Who has to wait stands in a queue. Its first sleeps until there are enough for
- * it, and wakes the next when it leaves, with its tokens or without.
+ * Who has to wait stands in a queue. Its first sleeps until there are enough
+ * for it, and wakes the next when it leaves, with its tokens or without.
  */
 #include "zsync/interval.h"
 
