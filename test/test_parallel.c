@@ -464,6 +464,60 @@ START_TEST(nothing_makes_the_identity_and_an_error_nothing)
 }
 END_TEST
 
+/* --- trees of nurseries, whose tasks are called by who waits for them --- */
+
+enum { TREE_DEPTH = 12 };
+
+struct tree {
+	struct counter ran;
+	int alive; /* begun, and not ended; of one worker */
+	int most;
+};
+
+struct branch {
+	struct tree *tree;
+	int depth;
+};
+
+static int grow(void *arg)
+{
+	struct branch *branch = arg;
+	struct branch child = { branch->tree, branch->depth - 1 };
+	struct tree *tree = branch->tree;
+	struct zs_nursery nursery;
+
+	count(&tree->ran);
+	if (++tree->alive > tree->most)
+		tree->most = tree->alive;
+	if (branch->depth > 0) {
+		assert_ok(zs_nursery_open(&nursery, NULL));
+		assert_ok(zs_nursery_spawn(nursery, grow, &child));
+		assert_ok(zs_nursery_spawn(nursery, grow, &child));
+		assert_ok(zs_nursery_wait(nursery));
+	}
+	tree->alive--;
+	return 0;
+}
+
+static int grow_a_tree(void *arg)
+{
+	struct branch root = { arg, TREE_DEPTH };
+
+	return grow(&root);
+}
+
+/* In breadth there would be thousands at once. Some more than one a level,
+ * since a turn ends after 256 of them. */
+START_TEST(a_tree_of_nurseries_is_gone_through_in_depth)
+{
+	struct tree tree = { 0 };
+
+	ck_assert_int_eq(run_task(grow_a_tree, &tree), 0);
+	ck_assert_uint_eq(counted(&tree.ran), (2u << TREE_DEPTH) - 1);
+	ck_assert_int_le(tree.most, 20 * TREE_DEPTH);
+}
+END_TEST
+
 /* --- misuse --- */
 
 static int misuse_loops(void *unused)
@@ -515,6 +569,7 @@ static Suite *parallel_suite(void)
 	tcase_add_loop_test(loops, a_deadline_ends_parts_that_are_parked, 1,
 			    most);
 	tcase_add_loop_test(loops, loops_may_be_nested, 1, most);
+	tcase_add_test(loops, a_tree_of_nurseries_is_gone_through_in_depth);
 	tcase_add_test(loops, what_makes_no_loop_is_refused);
 	tcase_add_test(loops, outside_a_task_there_are_no_loops);
 	suite_add_tcase(suite, loops);
