@@ -71,7 +71,7 @@ static ZS_NOINLINE void *alloc_apart(struct zs_arena *arena, size_t size,
 	struct zs_room room;
 	void *piece;
 
-	if (!arena || !arena->memory) {
+	if (!worker || !arena->memory) {
 		zs_explain_as(-ESTALE, "the arena is not open");
 		return NULL;
 	}
