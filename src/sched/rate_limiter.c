@@ -163,7 +163,7 @@ static void cancel_waiting(struct zs_task *task)
 	/* Else it wakes up in any case, and sees for itself. */
 	if (is_told)
 		return;
-	task->wake_result = zs_scope_error(task->scope);
+	task->wake_result = zs_task_wait_error(task);
 	zs_task_wake(task);
 }
 
