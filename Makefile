@@ -3,6 +3,8 @@
 # zsync, green threads over io_uring
 #
 #   make               libzsync.a, libzsync.so, examples, tools, benchmarks
+#   make peers         programs of other runtimes that are measured beside it,
+#                      where these are installed
 #   make run           a quick benchmark that says what it shows
 #   make bench-counts  instructions and system calls against their bounds
 #   make check         build and run the tests on each execution model; installs
@@ -98,6 +100,7 @@ ifneq ($(and $(static),$(SAN)),)
 $(error Sanitizers cannot be linked statically: either STATIC=1 or SAN=$(SAN))
 endif
 both_flags := -D_GNU_SOURCE $(if $(filter 1,$(WERROR)),-Werror) \
+	$(if $(filter 1,$(DEBUG)),-DZS_DEBUG) \
 	-fvisibility=hidden -fPIC -pthread -ftls-model=initial-exec $(hardening) \
 	$(tuning) -Iinclude -Isrc -Iarch/$(ARCH) $(sanitize) $(CFLAGS)
 zs_cflags := -std=gnu11 $(WARNINGS) $(both_flags)
@@ -151,6 +154,16 @@ tests: $(test-progs)
 
 run: $(O)/bench/zsync-bench
 	$(Q)$(EMULATOR) $< --quick
+
+# Of each its own program, which zsync-bench runs if it is there.
+peer-tbb := $(if $(wildcard /usr/include/tbb/task_group.h),peer-tbb)
+peer-openmp := $(if $(filter peers,$(MAKECMDGOALS)),$(if $(call \
+	accepted,-fopenmp),peer-openmp))
+peers: $(addprefix $(O)/bench/peers/,$(peer-tbb) $(peer-openmp))
+$(O)/bench/peers/peer-tbb: bench/peers/peer_tbb.cc
+	$(call quiet,CXX,$@)mkdir -p $(@D); $(CXX) -O2 -std=c++17 -o $@ $< -ltbb
+$(O)/bench/peers/peer-openmp: bench/peers/peer_openmp.c bench/forkjoin_work.h
+	$(call quiet,CC,$@)mkdir -p $(@D); $(CC) -O2 -std=gnu11 -fopenmp -o $@ $<
 
 bench-counts: $(O)/bench/zsync-counts
 	$(Q)$<
@@ -219,7 +232,7 @@ help:
 clean:
 	$(call quiet,CLEAN,$(O))rm -rf '$(O)'
 
-.PHONY: all tests run bench-counts check check-masks check-full check-docs stress \
+.PHONY: all tests peers run bench-counts check check-masks check-full check-docs stress \
 	kmatrix format lint install check-install help clean FORCE \
 	$(kmatrix-machines:%=kmatrix-%)
 

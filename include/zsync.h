@@ -21,15 +21,20 @@
 #ifndef ZSYNC_H
 #define ZSYNC_H
 
+#include <zsync/arena.h>
 #include <zsync/cancel.h>
+#include <zsync/chan.h>
 #include <zsync/config.h>
 #include <zsync/file.h>
 #include <zsync/futex.h>
+#include <zsync/interval.h>
 #include <zsync/join.h>
 #include <zsync/join_set.h>
 #include <zsync/local.h>
 #include <zsync/net.h>
 #include <zsync/nursery.h>
+#include <zsync/offload.h>
+#include <zsync/parallel.h>
 #include <zsync/process.h>
 #include <zsync/resolve.h>
 #include <zsync/runtime.h>

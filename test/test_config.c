@@ -160,10 +160,10 @@ START_TEST(first_field_beyond_its_limits_is_named)
 {
 	struct zs_config config = zs_config_default();
 
-	config.flags = 0x19;
-	assert_refused(&config, "zs_config.flags is 0x19, of which 0x10 is "
+	config.flags = 0x49;
+	assert_refused(&config, "zs_config.flags is 0x49, of which 0x40 is "
 				"unknown: set ZS_CONFIG_... bits only, 0x0 to "
-				"0xf");
+				"0x3f");
 	config.offload_threads = ZS_OFFLOAD_THREADS_MAX + 1;
 	assert_refused(&config, "zs_config.offload_threads is 2049: set 0 to "
 				"2048 (0 is twice the CPUs, at least 4)");

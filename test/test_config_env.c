@@ -51,6 +51,10 @@ static const struct row {
 	  ZS_CONFIG_DUMP_ON_SIGQUIT },
 	{ "ZSYNC_KEEP_SIGSEGV", "keep_sigsegv", 0, SWITCH, 0, 1, false,
 	  ZS_CONFIG_KEEP_SIGSEGV },
+	{ "ZSYNC_NO_DEADLOCK_CHECK", "no_deadlock_check", 0, SWITCH, 0, 1,
+	  false, ZS_CONFIG_NO_DEADLOCK_CHECK },
+	{ "ZSYNC_REPORT_LEAKS", "report_leaks", 0, SWITCH, 0, 1, false,
+	  ZS_CONFIG_REPORT_LEAKS },
 	{ "ZSYNC_UNGUARDED_STACKS", "unguarded_stacks", 0, SWITCH, 0, 1, false,
 	  ZS_CONFIG_UNGUARDED_STACKS },
 };

@@ -95,6 +95,13 @@ static void clear_environment(void)
 
 /* --- a configuration --- */
 
+/* On in a debug build. */
+#if defined(ZS_DEBUG)
+#define LEAKS "  report_leaks             1              default\n"
+#else
+#define LEAKS "  report_leaks             0              default\n"
+#endif
+
 START_TEST(whole_sheet_of_the_defaults)
 {
 	ck_assert_int_eq(print(print_config, NULL), 0);
@@ -118,7 +125,9 @@ START_TEST(whole_sheet_of_the_defaults)
 		"  pin_workers              0              default\n"
 		"  dump_on_sigquit          0              default\n"
 		"  keep_sigsegv             0              default\n"
-		"  unguarded_stacks         0              default\n");
+		"  unguarded_stacks         0              default\n"
+		"  no_deadlock_check        0              default\n"
+		LEAKS);
 }
 END_TEST
 

@@ -366,7 +366,8 @@ START_TEST(runtime_that_does_not_run_is_told)
 		 " worker 0: not started\n%s"
 		 " offload: files 0 of 0 threads busy, 0 queued, 0 done; "
 		 "names 0 of 0 threads busy, 0 queued, 0 done; "
-		 "waiting 0 of 0 threads busy, 0 queued, 0 done\n",
+		 "waiting 0 of 0 threads busy, 0 queued, 0 done; "
+		 "jobs 0 of 0 threads busy, 0 queued, 0 done\n",
 		 info.num_workers, info.num_workers == 1 ? "" : "s",
 		 info.model_name,
 		 info.num_workers == 1 ? "" : " worker 1: not started\n");

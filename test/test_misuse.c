@@ -37,6 +37,7 @@ static const struct public_call calls[] = {
 
 /* What is to be had of nothing. */
 static const char *const harmless[] = {
+	"zs_chan_destroy",
 	"zs_config_print",
 	"zs_dump",
 	"zs_runtime_destroy",

@@ -51,6 +51,18 @@ enum {
 	 * more, is looked at when the task ends: an overflow ends the process
 	 * then, but late, when other memory may be spoiled. */
 	ZS_CONFIG_UNGUARDED_STACKS = 1 << 3,
+	/* Do not look for deadlocks. Else a program in which every task of
+	 * zs_run() waits, no operation is in flight, no timer armed, and no
+	 * thread there but the runtime's, is told so on stderr within a second,
+	 * with who waits on what, and the longest of these waits returns
+	 * -EDEADLK; and so on until a task can go on. */
+	ZS_CONFIG_NO_DEADLOCK_CHECK = 1 << 4,
+	/* When the runtime ends, report on stderr what is left of it: tasks
+	 * that have not ended, descriptors that its tasks opened and nobody
+	 * closed, scopes that were left open, and so on. On by default where
+	 * the library was built with DEBUG=1. Costs an fstat(2) for each
+	 * descriptor that is opened. */
+	ZS_CONFIG_REPORT_LEAKS = 1 << 5,
 };
 
 /* Limits that zs_config_validate() enforces. */
@@ -138,7 +150,8 @@ struct zs_config {
 /*
  * Presets. Any thread. All are ZS_MODEL_AUTO, but for_cli, which is
  * ZS_MODEL_BLOCKING; with ZS_IDLE_SPIN_AUTO, at most 1,048,576 tasks,
- * offload_threads by the CPUs, no flags and no look for stalls; they differ in:
+ * offload_threads by the CPUs, no flags (but ZS_CONFIG_REPORT_LEAKS in a debug
+ * build) and no look for stalls; they differ in:
  *
  *                       workers       queue_depth  stack size  stack_cache
  *   default, optimal    all allowed           256      64 KiB          256
@@ -167,8 +180,8 @@ int zs_config_validate(const struct zs_config *config);
  * ZSYNC_MAX_GREEN_THREADS, ZSYNC_IDLE_SPIN_US (a number or "auto"),
  * ZSYNC_STACK_CACHE, ZSYNC_STALL_REPORT_MS, ZSYNC_OFFLOAD_THREADS and, as 0 or
  * 1, ZSYNC_PIN_WORKERS, ZSYNC_DUMP_ON_SIGQUIT, ZSYNC_KEEP_SIGSEGV,
- * ZSYNC_UNGUARDED_STACKS. Sizes take a suffix K, M or G, in either case. An
- * empty variable counts as not set.
+ * ZSYNC_UNGUARDED_STACKS, ZSYNC_NO_DEADLOCK_CHECK, ZSYNC_REPORT_LEAKS. Sizes
+ * take a suffix K, M or G, in either case. An empty variable counts as not set.
  * zs_run() and zs_runtime_create() call it by themselves, on a copy.
  * -EINVAL for a value that makes no sense or is out of range, for NULL and for
  * a config that no preset made; *config is then unchanged and zs_explain()

@@ -78,6 +78,8 @@ int zs_nursery_cancel(struct zs_nursery nursery);
  * scope and closes it. 0 if all returned >= 0; else the first error, or, where
  * the nursery was cancelled from elsewhere, -ECANCELED or -ETIMEDOUT. Being
  * cancelled does not cut the wait short: it cancels the tasks and joins them.
+ * Those that have not started are started in the order of their spawns; but
+ * where older tasks of others would come before them, the last one first.
  * The nursery stays open on -EPERM (another task opened it) and -EBUSY (a scope
  * opened inside it is still open); -ESTALE if it is closed already.
  */

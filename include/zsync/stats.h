@@ -66,6 +66,7 @@ struct zs_worker_stats {
 	 * longer than that. 0 without. */
 	uint64_t stalls;
 	uint64_t longest_stall_ns; /* a sum's: the longest of all */
+	uint64_t deadlocks; /* waits that were ended with -EDEADLK */
 };
 
 /* Of the runtime's threads that carry out what can only block: those of one
@@ -88,6 +89,8 @@ struct zs_stats {
 	struct zs_offload_stats offload_files;
 	struct zs_offload_stats offload_names;
 	struct zs_offload_stats offload_waiting;
+	/* What zs_offload() calls: as many threads as for files. */
+	struct zs_offload_stats offload_jobs;
 };
 
 /* Any thread; a NULL runtime is the calling task's (-EPERM outside one). */

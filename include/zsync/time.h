@@ -26,7 +26,8 @@ int64_t zs_now(void);
  * cancelled first. */
 int zs_sleep(int64_t duration_ns);
 
-/* Task. ZS_NEVER sleeps until cancelled. */
+/* Task. ZS_NEVER sleeps until cancelled; -EDEADLK if nobody is left who could
+ * do that: see zsync(7). */
 int zs_sleep_until(int64_t deadline_ns);
 
 /*

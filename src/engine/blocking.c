@@ -524,6 +524,7 @@ static const struct zs_engine_ops blocking_ops = {
 	.forget = zs_plain_forget,
 	.reap = blocking_reap,
 	.ready = blocking_ready,
+	.has_ops = zs_plain_has_ops,
 	.wake = blocking_wake,
 	.finish = blocking_finish,
 	.destroy = blocking_destroy,

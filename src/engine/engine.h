@@ -75,6 +75,9 @@ struct zs_engine_ops {
 	/* Would reap() find something? At most one system call, and a cheap
 	 * one. */
 	bool (*ready)(struct zs_engine *engine);
+	/* Is an op under way, which will be on a list of done ones, or a
+	 * detached one, by itself? */
+	bool (*has_ops)(struct zs_engine *engine);
 	/*
 	 * For who waits elsewhere than in reap(). Flushes; returns a
 	 * descriptor, always the same, that has become readable since the last

@@ -21,6 +21,7 @@
 #include "base/assert.h"
 #include "base/clock.h"
 #include "base/explain.h"
+#include "base/probes.h"
 #include "engine/plain.h"
 
 enum {
@@ -164,6 +165,7 @@ static ZS_ALWAYS_INLINE void fire_waiter(struct zs_plain *plain,
 	watch->vain = 0;
 	plain->num_parked--;
 	op->state = ZS_OP_DONE;
+	ZS_PROBE_COMPLETE(op);
 	ZS_COUNT(plain->engine.counters.completed, 1);
 	zs_queue_append(done, &op->link);
 }
@@ -331,6 +333,7 @@ static const struct zs_engine_ops epoll_ops = {
 	.forget = zs_plain_forget,
 	.reap = epoll_reap,
 	.ready = epoll_ready,
+	.has_ops = zs_plain_has_ops,
 	.watch = epoll_watch,
 	.wake = epoll_wake,
 	.finish = epoll_finish,

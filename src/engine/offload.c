@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/explain.h"
+#include "base/probes.h"
 #include "engine/engine.h"
 #include "engine/interrupt.h"
 #include "engine/job.h"
@@ -434,6 +435,7 @@ static void finish_op(struct zs_job *job, struct zs_queue *done)
 	if (op->result == -EINTR && op->cancel_asked)
 		op->result = -ECANCELED;
 	op->state = ZS_OP_DONE;
+	ZS_PROBE_COMPLETE(op);
 	zs_queue_append(done, &op->link);
 }
 
@@ -479,6 +481,7 @@ static void init_lanes(struct zs_offload *offload, uint32_t num_threads)
 		[ZS_LANE_FILES] = num_threads,
 		[ZS_LANE_NAMES] = NAMES_MOST,
 		[ZS_LANE_WAITING] = ZS_LANE_WAITING_MOST,
+		[ZS_LANE_JOBS] = num_threads,
 	};
 	pthread_condattr_t attributes;
 	int i;

@@ -30,6 +30,7 @@ enum zs_lane {
 	ZS_LANE_FILES,	 /* for a device, or a file's server */
 	ZS_LANE_NAMES,	 /* for name servers */
 	ZS_LANE_WAITING, /* for somebody, perhaps for ever; interruptible */
+	ZS_LANE_JOBS,	 /* whatever the program's functions do */
 	ZS_NUM_LANES
 };
 
@@ -51,8 +52,8 @@ struct zs_offload_counts {
 	uint64_t num_done;
 };
 
-/* @num_threads bounds the lane of files. No thread is made yet. 0 or a negative
- * errno, with a text. */
+/* @num_threads bounds the lane of files, and that of jobs. No thread is made
+ * yet. 0 or a negative errno, with a text. */
 int zs_offload_create(struct zs_offload **offload, uint32_t num_threads);
 /* No engine uses it any more. Waits for its threads; those that the kernel
  * holds, and what they use, are left behind after a while. */

@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 
 #include "base/assert.h"
+#include "base/probes.h"
 #include "engine/bare.h"
 
 /* --- descriptors --- */
@@ -265,10 +266,12 @@ bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op)
 
 	ZS_COUNT(engine->counters.submitted, 1);
 	op->result = 0;
+	ZS_PROBE_SUBMIT(op);
 	is_done = carry_out(plain, op);
 	*plain->errno_place = saved_errno;
 	if (!is_done)
 		return false;
+	ZS_PROBE_COMPLETE(op);
 	if (zs_likely(++plain->num_at_once < ZS_AT_ONCE_MOST)) {
 		ZS_COUNT(engine->counters.completed, 1);
 		return true;
@@ -280,6 +283,7 @@ bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op)
 void zs_plain_finish(struct zs_plain *plain, struct zs_op *op, int result)
 {
 	end(op, result);
+	ZS_PROBE_COMPLETE(op);
 	zs_queue_append(&plain->done, &op->link);
 }
 
@@ -310,6 +314,16 @@ void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op)
 	zs_plain_finish(plain, op, op->result > 0 ? op->result : -ECANCELED);
 }
 
+bool zs_plain_has_ops(struct zs_engine *engine)
+{
+	const struct zs_engine_counters *counters = &engine->counters;
+
+	/* relaxed, both: this thread counts. */
+	return atomic_load_explicit(&counters->submitted,
+				    memory_order_relaxed) !=
+	       atomic_load_explicit(&counters->completed, memory_order_relaxed);
+}
+
 void zs_plain_flush(struct zs_engine *engine)
 {
 	(void)engine;
@@ -335,6 +349,7 @@ attempt_parked(struct zs_plain *plain, struct zs_op *op, struct zs_queue *done,
 		is_done = call(plain, op, ret);
 	}
 	if (is_done) {
+		ZS_PROBE_COMPLETE(op);
 		ZS_COUNT(plain->engine.counters.completed, 1);
 		zs_queue_append(done, &op->link);
 	}
@@ -356,8 +371,10 @@ void zs_plain_call_all(struct zs_plain *plain, struct zs_watch *watch)
 
 	while (watch->first) {
 		op = take_first(plain, watch);
-		if (plain->model->call(plain, op, lane_when_ready(op)))
-			zs_queue_append(&plain->done, &op->link);
+		if (!plain->model->call(plain, op, lane_when_ready(op)))
+			continue;
+		ZS_PROBE_COMPLETE(op);
+		zs_queue_append(&plain->done, &op->link);
 	}
 }
 

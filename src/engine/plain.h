@@ -220,6 +220,7 @@ void zs_plain_start(struct zs_plain *plain);
 /* As zs_engine_ops has them. */
 bool zs_plain_submit(struct zs_engine *engine, struct zs_op *op);
 void zs_plain_cancel(struct zs_engine *engine, struct zs_op *op);
+bool zs_plain_has_ops(struct zs_engine *engine);
 void zs_plain_flush(struct zs_engine *engine);
 void zs_plain_renew(struct zs_engine *engine, int fd);
 void zs_plain_forget(struct zs_engine *engine, int fd);

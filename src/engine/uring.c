@@ -115,6 +115,7 @@ static ZS_COLD bool queue_op(struct zs_uring *uring, struct zs_op *op)
 			return false;
 	if (!zs_entry_submit(uring, op))
 		return false;
+	ZS_PROBE_SUBMIT(op);
 	count_submitted(uring);
 	return true;
 }
@@ -186,12 +187,14 @@ static void finish_early(struct zs_uring *uring, struct zs_op *op, int result)
 {
 	op->result = result;
 	op->state = ZS_OP_DONE;
+	ZS_PROBE_COMPLETE(op);
 	zs_queue_append(&uring->done, &op->link);
 }
 
 static void submit_elsewhere(struct zs_uring *uring, struct zs_op *op)
 {
 	ZS_COUNT(uring->engine.counters.submitted, 1);
+	ZS_PROBE_SUBMIT(op);
 	if (!zs_entry_do_without(uring, op))
 		finish_early(uring, op, op->result);
 }
@@ -353,6 +356,7 @@ complete(struct zs_uring *uring, const struct zs_cqe *cqe, bool with_care)
 	if (zs_unlikely(op->result < 0))
 		op->result = zs_op_mend_result(op, op->result);
 	op->state = ZS_OP_DONE;
+	ZS_PROBE_COMPLETE(op);
 	if (with_care && op->cancel_waiting &&
 	    !zs_queue_remove(&uring->cancels, &op->link))
 		zs_queue_remove(&uring->elusive, &op->link);
@@ -587,6 +591,7 @@ const struct zs_engine_ops zs_uring_ops = {
 	.flush = uring_flush,
 	.reap = uring_reap,
 	.ready = uring_ready,
+	.has_ops = zs_uring_has_ops,
 	.watch = zs_uring_watch,
 	.wake = zs_uring_wake,
 	.finish = uring_finish,

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/probes.h"
 #include "base/queue.h"
 #include "engine/engine.h"
 #include "engine/offload.h"
@@ -79,6 +80,8 @@ struct zs_uring {
 
 /* uring_watch.c. The engine's watch(). */
 int zs_uring_watch(struct zs_engine *engine, int64_t *wait_ns);
+/* The engine's has_ops(). */
+bool zs_uring_has_ops(struct zs_engine *engine);
 /* The engine's wake(). */
 void zs_uring_wake(struct zs_engine *engine);
 /* Before a reap: its descriptor is readable again for what comes from now. */
@@ -104,6 +107,7 @@ static ZS_ALWAYS_INLINE bool zs_uring_queue(struct zs_uring *uring,
 
 	if (zs_unlikely(zs_ring_pending(&uring->ring) >= start->room))
 		return false;
+	ZS_PROBE_SUBMIT_VALUES(op, asked->code, asked->fd);
 	user_data = zs_uring_user_data(uring, op);
 	sqe = zs_ring_next_sqe(&uring->ring);
 	op->user_data = user_data;

@@ -71,3 +71,19 @@ void zs_uring_wake(struct zs_engine *engine)
 	ZS_ASSERT(ret == sizeof(one));
 	errno = saved;
 }
+
+bool zs_uring_has_ops(struct zs_engine *engine)
+{
+	struct zs_uring *uring =
+		zs_container_of(engine, struct zs_uring, engine);
+	const struct zs_engine_counters *counters = &engine->counters;
+	uint32_t queued = uring->ring.tail - uring->counted_tail;
+
+	/* relaxed, both: this thread counts. */
+	return queued != uring->nr_own || uring->deferred.first ||
+	       uring->cancels.first ||
+	       atomic_load_explicit(&counters->submitted,
+				    memory_order_relaxed) !=
+		       atomic_load_explicit(&counters->completed,
+					    memory_order_relaxed);
+}

@@ -15,6 +15,7 @@
 #include "io/await.h"
 #include "io/transfer.h"
 #include "sched/fds.h"
+#include "sched/leaks.h"
 
 /* An offset that says: at the file's own position, and move it. */
 #define OWN_POSITION UINT64_MAX
@@ -33,6 +34,8 @@ ZS_PUBLIC int zs_close(int fd)
 	ret = zs_fds_begin_close(task, fd);
 	if (ret < 0)
 		return zs_explain_none(ret);
+	/* Afterwards it may be another task's. */
+	zs_leaks_closed(fd);
 	ret = zs_await_shielded(&op);
 	zs_fds_end_close(task, fd);
 	return ret;

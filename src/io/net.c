@@ -22,6 +22,7 @@
 #include "io/await.h"
 #include "io/message.h"
 #include "io/transfer.h"
+#include "sched/leaks.h"
 #include "zsync/file.h"
 #include "zsync/net.h"
 #include "zsync/task.h"
@@ -78,7 +79,7 @@ ZS_PUBLIC int zs_socket(int domain, int type, int protocol)
 		.length = (uint32_t)protocol,
 	};
 
-	return zs_await(&op);
+	return zs_leaks_opened(zs_await(&op), "zs_socket()");
 }
 
 ZS_PUBLIC int zs_bind(int fd, const struct sockaddr *address, socklen_t length)
@@ -119,7 +120,7 @@ ZS_PUBLIC int zs_accept(int fd, struct sockaddr *address, socklen_t *length,
 
 	if (address && !length)
 		return zs_explain_none(-EINVAL);
-	return zs_await_ready(&op, POLLIN);
+	return zs_leaks_opened(zs_await_ready(&op, POLLIN), "zs_accept()");
 }
 
 ZS_PUBLIC int zs_connect(int fd, const struct sockaddr *address,

@@ -17,6 +17,7 @@
 #include "base/explain.h"
 #include "engine/op.h"
 #include "io/await.h"
+#include "sched/leaks.h"
 
 /* A FIFO may wait for its peer for ever, too. */
 ZS_PUBLIC int zs_openat(int dirfd, const char *path, int flags, mode_t mode)
@@ -34,7 +35,7 @@ ZS_PUBLIC int zs_openat(int dirfd, const char *path, int flags, mode_t mode)
 
 	if (!path)
 		return zs_explain_none(-EINVAL);
-	return zs_await_detachable(&open);
+	return zs_leaks_opened(zs_await_detachable(&open), "zs_openat()");
 }
 
 /* Into the runtime's memory, so that a cancel can leave the operation to

@@ -10,6 +10,7 @@
 #include "base/explain.h"
 #include "engine/op.h"
 #include "io/await.h"
+#include "sched/leaks.h"
 #include "zsync/file.h"
 
 enum {
@@ -24,10 +25,16 @@ ZS_PUBLIC int zs_pipe(int fds[2], int flags)
 		.address = (uint64_t)(uintptr_t)fds,
 		.flags = (uint32_t)flags | O_CLOEXEC,
 	};
+	int ret;
 
 	if (!fds)
 		return zs_explain_none(-EINVAL);
-	return zs_await(&op);
+	ret = zs_await(&op);
+	if (ret == 0) {
+		zs_leaks_opened(fds[0], "zs_pipe()");
+		zs_leaks_opened(fds[1], "zs_pipe()");
+	}
+	return ret;
 }
 
 /* The descriptor that is read from is kept: the op names the other one. */

@@ -11,6 +11,7 @@
 #include "base/compiler.h"
 #include "base/explain.h"
 #include "io/await.h"
+#include "sched/leaks.h"
 #include "sched/runtime.h"
 #include "zsync/file.h"
 #include "zsync/net.h"
@@ -88,7 +89,7 @@ ZS_PUBLIC int zs_signals_open(const sigset_t *signals)
 	if (ret < 0)
 		ret = zs_explain_none(-errno);
 	errno = saved_errno;
-	return ret;
+	return zs_leaks_opened(ret, "zs_signals_open()");
 }
 
 /* Another task may be faster, after the wait. */

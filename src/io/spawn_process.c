@@ -23,6 +23,7 @@
 #include "engine/process.h"
 #include "io/await.h"
 #include "io/process.h"
+#include "sched/leaks.h"
 
 enum { NR_STREAMS = 3, PLACES_MAX = NR_STREAMS + ZS_CHILD_FDS_MAX };
 
@@ -311,5 +312,9 @@ ZS_PUBLIC int zs_child_spawn(struct zs_child *child,
 	if (ret >= 0)
 		plan.child.pidfd = ret;
 	*child = plan.child;
+	zs_leaks_opened(child->pidfd, "zs_child_spawn()");
+	zs_leaks_opened(child->in, "zs_child_spawn()");
+	zs_leaks_opened(child->out, "zs_child_spawn()");
+	zs_leaks_opened(child->err, "zs_child_spawn()");
 	return 0;
 }

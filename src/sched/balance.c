@@ -11,6 +11,7 @@
 #include "sched/balance.h"
 
 #include "base/explain.h"
+#include "base/probes.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 
@@ -85,6 +86,21 @@ int zs_worker_after_push(struct zs_worker *worker, int pushed)
 	return 0;
 }
 
+void zs_worker_offer(struct zs_worker *worker)
+{
+	/* relaxed: a hint. */
+	atomic_store_explicit(&worker->has_offers, true, memory_order_relaxed);
+	wake_an_idle_one(worker);
+}
+
+/* What is unstarted is about to start here. relaxed, both: as above. */
+static void end_offers(struct zs_worker *worker)
+{
+	if (atomic_load_explicit(&worker->has_offers, memory_order_relaxed))
+		atomic_store_explicit(&worker->has_offers, false,
+				      memory_order_relaxed);
+}
+
 void zs_worker_keep(struct zs_worker *worker, struct zs_task *task)
 {
 	ZS_COUNT(worker->counters.arrivals, 1);
@@ -127,6 +143,7 @@ struct zs_task *zs_worker_next_unstarted(struct zs_worker *worker)
 
 	if (worker->is_starved)
 		return NULL;
+	end_offers(worker);
 	/* One by one, lest either source keep the other waiting. */
 	worker->arrival_first = !worker->arrival_first;
 	if (worker->arrival_first && worker->arrivals.first)
@@ -185,6 +202,9 @@ static struct zs_task *steal_from(struct zs_worker *victim, int64_t least)
 {
 	struct zs_task *task = NULL;
 
+	/* relaxed: a hint. */
+	if (atomic_load_explicit(&victim->has_offers, memory_order_relaxed))
+		least = 1;
 	while (!task && zs_deque_size(&victim->unstarted) >= least)
 		task = zs_deque_steal(&victim->unstarted);
 	return task;
@@ -208,6 +228,7 @@ bool zs_worker_steal(struct zs_worker *worker, int64_t least)
 		if (!task)
 			continue;
 		ZS_COUNT(worker->counters.steals, 1);
+		ZS_PROBE_STEAL(task, worker, victim);
 		/* Where others may steal it again. */
 		if (zs_deque_push(&worker->unstarted, task) < 0)
 			zs_worker_keep(worker, task);

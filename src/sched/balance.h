@@ -29,6 +29,10 @@ static ZS_ALWAYS_INLINE int zs_worker_push(struct zs_worker *worker,
 	return zs_worker_after_push(worker, ret);
 }
 
+/* Its own thread. What is unstarted is for others, and one that is idle is
+ * woken for it: the running task goes on for long. */
+void zs_worker_offer(struct zs_worker *worker);
+
 /* Its own thread. @task is to be started here and nowhere else; after those
  * that wait for the same, or before them. */
 void zs_worker_keep(struct zs_worker *worker, struct zs_task *task);

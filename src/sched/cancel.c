@@ -10,6 +10,7 @@
  */
 #include "base/assert.h"
 #include "sched/lock.h"
+#include "base/probes.h"
 #include "sched/runtime.h"
 #include "sched/scope.h"
 #include "sched/shield.h"
@@ -78,7 +79,7 @@ static void mark(struct zs_scope *scope, int reason, struct zs_task **list)
 		return;
 	atomic_store_explicit(&scope->reason, reason, memory_order_relaxed);
 	zs_scope_tell_watchers(scope, reason & ~ZS_SCOPE_INHERITED);
-	if (scope->is_nursery)
+	if (scope->kind != ZS_SCOPE_TOKEN)
 		reach_children(scope, list);
 }
 
@@ -139,6 +140,7 @@ void zs_scope_cancel(struct zs_scope *scope, int reason)
 	/* relaxed: this thread is the only writer. */
 	if (atomic_load_explicit(&scope->reason, memory_order_relaxed))
 		return;
+	ZS_PROBE_CANCEL(scope, reason);
 	if (scope->opener) {
 		is_shielded = mark_chain(scope->opener, scope, reason, &list);
 		mark(scope, reason, &list);

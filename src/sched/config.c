@@ -26,6 +26,11 @@ enum {
 	/* With a CPU to spare; it halves a lone round trip (measured). */
 	IDLE_SPIN_US = 20,
 	OFFLOAD_THREADS_LEAST = 4,
+#if defined(ZS_DEBUG)
+	DEFAULT_FLAGS = ZS_CONFIG_REPORT_LEAKS,
+#else
+	DEFAULT_FLAGS = 0,
+#endif
 };
 
 #define FIELD(name) .field = #name, .offset = offsetof(struct zs_config, name)
@@ -70,11 +75,15 @@ const struct zs_switch zs_switches[ZS_NUM_SWITCHES] = {
 	{ "keep_sigsegv", "ZSYNC_KEEP_SIGSEGV", ZS_CONFIG_KEEP_SIGSEGV },
 	{ "unguarded_stacks", "ZSYNC_UNGUARDED_STACKS",
 	  ZS_CONFIG_UNGUARDED_STACKS },
+	{ "no_deadlock_check", "ZSYNC_NO_DEADLOCK_CHECK",
+	  ZS_CONFIG_NO_DEADLOCK_CHECK },
+	{ "report_leaks", "ZSYNC_REPORT_LEAKS", ZS_CONFIG_REPORT_LEAKS },
 };
 
 static const uint32_t known_flags =
 	ZS_CONFIG_PIN_WORKERS | ZS_CONFIG_DUMP_ON_SIGQUIT |
-	ZS_CONFIG_KEEP_SIGSEGV | ZS_CONFIG_UNGUARDED_STACKS;
+	ZS_CONFIG_KEEP_SIGSEGV | ZS_CONFIG_UNGUARDED_STACKS |
+	ZS_CONFIG_NO_DEADLOCK_CHECK | ZS_CONFIG_REPORT_LEAKS;
 
 static const char *const model_names[] = {
 	[ZS_MODEL_AUTO] = "auto",
@@ -408,7 +417,7 @@ ZS_PUBLIC struct zs_config zs_config_default(void)
 		.stack_cache = 256,
 		.stall_report_ms = 0,
 		.offload_threads = 0,
-		.flags = 0,
+		.flags = DEFAULT_FLAGS,
 	};
 }
 

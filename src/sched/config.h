@@ -33,7 +33,7 @@ struct zs_switch {
 	uint32_t bit;
 };
 
-enum { ZS_NUM_KNOBS = 9, ZS_NUM_SWITCHES = 4 };
+enum { ZS_NUM_KNOBS = 9, ZS_NUM_SWITCHES = 6 };
 extern const struct zs_knob zs_knobs[ZS_NUM_KNOBS];
 extern const struct zs_switch zs_switches[ZS_NUM_SWITCHES];
 #define ZS_MODEL_VARIABLE "ZSYNC_EXECUTION_MODEL"

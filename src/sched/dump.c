@@ -198,6 +198,44 @@ static ZS_RACY void dump_task(void *object, void *arg)
 	flush(dump);
 }
 
+struct listing {
+	struct dump dump;
+	uint32_t left;	 /* lines that may be written */
+	uint32_t number; /* of tasks */
+};
+
+static void list_task(void *object, void *arg)
+{
+	const struct zs_task *task = object;
+	struct listing *listing = arg;
+
+	if (task->state != ZS_TASK_STARTED && task->state != ZS_TASK_UNSTARTED)
+		return;
+	listing->number++;
+	if (listing->left == 0)
+		return;
+	listing->left--;
+	dump_task(object, &listing->dump);
+}
+
+void zs_dump_tasks(struct zs_runtime *runtime, int fd, uint32_t most)
+{
+	struct listing listing = {
+		.dump = { .fd = fd, .now_ns = zs_clock_ns() },
+		.left = most,
+	};
+	uint32_t i;
+
+	zs_text_init(&listing.dump.text);
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_slab_walk(&runtime->workers[i].tasks, list_task, &listing);
+	zs_slab_walk(&runtime->foreign_tasks, list_task, &listing);
+	if (listing.number <= most)
+		return;
+	add_named(&listing.dump, "  and ", listing.number - most, " more\n");
+	flush(&listing.dump);
+}
+
 /* --- workers, runtimes --- */
 
 static ZS_RACY void add_activity(struct dump *dump, struct zs_worker *worker)
@@ -295,6 +333,7 @@ static void dump_offload(struct dump *dump, const struct zs_offload *offload)
 	add_lane(dump, " offload: files", &counts[ZS_LANE_FILES]);
 	add_lane(dump, "; names", &counts[ZS_LANE_NAMES]);
 	add_lane(dump, "; waiting", &counts[ZS_LANE_WAITING]);
+	add_lane(dump, "; jobs", &counts[ZS_LANE_JOBS]);
 	zs_text_add(&dump->text, "\n");
 	flush(dump);
 }

@@ -77,7 +77,7 @@ static void cancel_join(struct zs_task *task)
 	/* Else it has been told, and a wake is under way. */
 	if (!withdraw(wait))
 		return;
-	wait->error = zs_scope_error(task->scope);
+	wait->error = zs_task_wait_error(task);
 	zs_task_wake(task);
 }
 

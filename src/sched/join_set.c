@@ -332,7 +332,7 @@ static void cancel_next(struct zs_task *task)
 						     NULL, memory_order_relaxed,
 						     memory_order_relaxed))
 		return;
-	wait->error = zs_scope_error(task->scope);
+	wait->error = zs_task_wait_error(task);
 	zs_task_wake(task);
 }
 

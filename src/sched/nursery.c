@@ -14,7 +14,7 @@
 static ZS_ALWAYS_INLINE void make_nursery(struct zs_nursery *nursery,
 					  struct zs_scope *scope)
 {
-	scope->is_nursery = true;
+	scope->kind = ZS_SCOPE_NURSERY;
 	nursery->scope = scope;
 	/* relaxed: this thread is the only writer. */
 	nursery->generation =

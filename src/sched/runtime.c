@@ -13,9 +13,11 @@
 #include <time.h>
 
 #include "base/assert.h"
+#include "base/barrier.h"
 #include "base/explain.h"
 #include "engine/interrupt.h"
 #include "engine/offload.h"
+#include "sched/leaks.h"
 #include "sched/outcome.h"
 #include "sched/spawn.h"
 #include "sched/stall.h"
@@ -149,6 +151,15 @@ fini:
 	return ret;
 }
 
+static void fini_workers(struct zs_runtime *runtime)
+{
+	uint32_t i;
+
+	for (i = 0; i < runtime->num_workers; i++)
+		zs_worker_fini(&runtime->workers[i]);
+	free(runtime->workers);
+}
+
 /* Each ring counts as locked memory, so that the first may be had and another
  * one not. */
 static int make_workers_or_fall_back(struct zs_runtime *runtime)
@@ -186,6 +197,7 @@ static int fill_runtime(struct zs_runtime *runtime,
 	if (ret < 0)
 		return ret;
 	runtime->fork_count = zs_runtime_fork_count();
+	runtime->has_barrier = zs_barrier_prepare();
 	runtime->num_workers = runtime->config.num_workers;
 	runtime->next_foreign_id = runtime->num_workers + 1;
 	zs_mailbox_init(&runtime->injected);
@@ -200,8 +212,13 @@ static int fill_runtime(struct zs_runtime *runtime,
 	if (ret < 0)
 		goto fini_fds;
 	ret = make_workers_or_fall_back(runtime);
+	if (ret < 0)
+		goto destroy_offload;
+	ret = zs_leaks_init(runtime);
 	if (ret == 0)
 		return 0;
+	fini_workers(runtime);
+destroy_offload:
 	zs_offload_destroy(runtime->offload);
 fini_fds:
 	zs_fds_fini(&runtime->fds);
@@ -396,6 +413,17 @@ static void ask_to_stop(struct zs_runtime *runtime)
 	zs_scope_ask_cancel(&runtime->root, 0, ZS_CANCEL_STOPPING);
 }
 
+/* A thread that waits for the end without a limit does nothing else until then.
+ * release: pairs with the acquire in has_foreign_threads(). */
+static void count_stopper(struct zs_runtime *runtime, int64_t deadline_ns,
+			  int change)
+{
+	if (deadline_ns == ZS_NEVER)
+		atomic_fetch_add_explicit(&runtime->deadlock.num_stoppers,
+					  (uint32_t)change,
+					  memory_order_release);
+}
+
 ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 {
 	bool ended;
@@ -415,6 +443,7 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	if (zs_runtime_phase(runtime) == ZS_RUNTIME_CREATED)
 		set_phase(runtime, ZS_RUNTIME_STOPPED);
 	pthread_mutex_unlock(&runtime->start_lock);
+	count_stopper(runtime, deadline_ns, 1);
 	pthread_mutex_lock(&runtime->lock);
 	ask_to_stop(runtime);
 	if (zs_embed_is_ours(runtime)) {
@@ -426,6 +455,7 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	if (ended && zs_runtime_phase(runtime) != ZS_RUNTIME_STOPPED)
 		zs_runtime_finish(runtime);
 	pthread_mutex_unlock(&runtime->lock);
+	count_stopper(runtime, deadline_ns, -1);
 	return ended ? 0 : zs_dump_explain_stop(runtime);
 }
 
@@ -441,14 +471,12 @@ static void await_foreign_posts(struct zs_runtime *runtime)
 
 static void destroy(struct zs_runtime *runtime)
 {
-	uint32_t i;
-
 	await_foreign_posts(runtime);
 	zs_dump_remove_runtime(runtime);
 	zs_offload_destroy(runtime->offload);
-	for (i = 0; i < runtime->num_workers; i++)
-		zs_worker_fini(&runtime->workers[i]);
-	free(runtime->workers);
+	zs_leaks_report(runtime);
+	zs_leaks_fini(runtime);
+	fini_workers(runtime);
 	zs_fds_fini(&runtime->fds);
 	zs_slab_fini(&runtime->foreign_tasks);
 	zs_slab_fini(&runtime->foreign_outcomes);
@@ -470,6 +498,8 @@ ZS_PUBLIC int zs_runtime_destroy(struct zs_runtime *runtime)
 	if (ret < 0)
 		return ret;
 	phase = zs_runtime_phase(runtime);
+	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
+		zs_leaks_report_tasks(runtime);
 	if (phase == ZS_RUNTIME_RUNNING || phase == ZS_RUNTIME_STOPPING)
 		return zs_explain_as(-EBUSY, "the runtime runs: call "
 					     "zs_runtime_stop() first");

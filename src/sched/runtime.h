@@ -13,6 +13,7 @@
 #include "mem/slab.h"
 #include "sched/config.h"
 #include "sched/cpus.h"
+#include "sched/deadlock.h"
 #include "sched/fds.h"
 #include "sched/scope.h"
 #include "sched/worker.h"
@@ -38,12 +39,14 @@ struct zs_runtime {
 	struct zs_worker *workers;
 	struct zs_fds fds;
 	struct zs_offload *offload;
+	struct zs_leaks *leaks; /* NULL: nobody asks */
 	/* Tasks that workers take from the runtime, and give back, at once. */
 	int64_t credit_step;
 	/* Of the thread that started it. */
 	sigset_t signal_mask;
 	/* The program that forked has another number than its child. */
 	uint32_t fork_count;
+	bool has_barrier; /* constant: zs_barrier_all() may be used */
 
 	/* The thread of its only worker is a foreign loop's; see embed.c.
 	 * Written before it runs. */
@@ -80,6 +83,7 @@ struct zs_runtime {
 
 	/* While it runs, if stall_report_ms asks for one; see stall.c. */
 	struct zs_stall_detector *stall_detector;
+	struct zs_deadlock deadlock;
 
 	_Atomic(struct zs_runtime *) next; /* in the list of all; see dump.c */
 };
@@ -136,6 +140,9 @@ uint32_t zs_runtime_fork_count(void);
 
 /* dump.c. Any thread, while @task may change: task 7 "name". */
 void zs_dump_add_task(struct zs_text *text, const struct zs_task *task);
+/* Worker's thread, when nothing runs. A line for each task that has not ended,
+ * and no more than @most, to @fd. */
+void zs_dump_tasks(struct zs_runtime *runtime, int fd, uint32_t most);
 /* It keeps the list of runtimes, for signal handlers too. */
 void zs_dump_add_runtime(struct zs_runtime *runtime);
 /* Returns when no dump reads it any more. */

@@ -113,7 +113,7 @@ void zs_scope_init_root(struct zs_scope *scope, struct zs_worker *worker)
 	memset(scope, 0, sizeof(*scope));
 	give_home(scope, worker);
 	zs_scope_init(scope, ZS_SCOPE_WAITING | ZS_SCOPE_MERGED);
-	scope->is_nursery = true;
+	scope->kind = ZS_SCOPE_NURSERY;
 	scope->is_merged = true;
 	scope->is_waiting = true;
 }
@@ -378,15 +378,15 @@ static const struct zs_wait_type closing = {
 	.describe = describe_closing,
 };
 
-/* The only task that is waited for, if it has not started: it can be called.
- * Where there are more, the first of them goes first. Who calls one after the
- * other for ever lets others run when the turn's budget is spent. */
+/* A task that is waited for and has not started, if it is the one spawned last:
+ * it can be called. Who calls one after the other for ever lets others run when
+ * the turn's budget is spent. */
 static ZS_ALWAYS_INLINE struct zs_task *take_child(struct zs_worker *worker,
 						   const struct zs_scope *scope)
 {
 	struct zs_task *task;
 
-	if (scope->local != 1 || worker->budget == 0 || worker->is_starved)
+	if (worker->budget == 0 || worker->is_starved)
 		return NULL;
 	task = zs_deque_peek_bottom(&worker->unstarted);
 	/* It is read before it is ours: a thief may have it. Its memory is
@@ -395,6 +395,30 @@ static ZS_ALWAYS_INLINE struct zs_task *take_child(struct zs_worker *worker,
 	if (!task || task->nursery != scope)
 		return NULL;
 	return zs_deque_claim_bottom(&worker->unstarted, task) ? task : NULL;
+}
+
+static ZS_ALWAYS_INLINE bool call_child(struct zs_worker *worker,
+					struct zs_scope *scope)
+{
+	struct zs_task *child = take_child(worker, scope);
+
+	if (!child)
+		return false;
+	zs_task_call(worker, &closing, scope, child);
+	return true;
+}
+
+/* Where older tasks of others would start before several of this scope: so that
+ * a tree of nurseries is gone through in depth, with a stack for each level and
+ * not for each task. Else the first of them goes first. */
+static ZS_NOINLINE void call_children(struct zs_worker *worker,
+				      struct zs_scope *scope)
+{
+	while (scope->local > 0 &&
+	       (scope->local == 1 ||
+		zs_deque_size(&worker->unstarted) > scope->local))
+		if (!call_child(worker, scope))
+			return;
 }
 
 static ZS_NOINLINE void park_until_closed(struct zs_worker *worker,
@@ -419,13 +443,11 @@ static ZS_NOINLINE void park_until_closed(struct zs_worker *worker,
 static ZS_ALWAYS_INLINE void wait_for_tasks(struct zs_worker *worker,
 					    struct zs_scope *scope)
 {
-	struct zs_task *child;
-
-	if (scope->local != 0) {
-		child = take_child(worker, scope);
-		if (child)
-			zs_task_call(worker, &closing, scope, child);
-	}
+	/* The only one can be called in any case. */
+	if (zs_likely(scope->local == 1))
+		call_child(worker, scope);
+	else if (scope->local > 1)
+		call_children(worker, scope);
 	if (zs_unlikely(!try_close(scope)))
 		park_until_closed(worker, scope);
 }
@@ -435,10 +457,12 @@ static ZS_NOINLINE void tidy(struct zs_scope *scope)
 {
 	zs_wheel_cancel(&scope->worker->wheel, &scope->deadline);
 	note_deadline(scope, 0);
-	if (scope->is_nursery)
+	if (scope->kind == ZS_SCOPE_NURSERY)
 		zs_outcome_drop_all(scope);
 	else if (scope->is_local)
 		scope->local_key = NULL;
+	else if (scope->kind == ZS_SCOPE_ARENA)
+		scope->memory = NULL;
 }
 
 /* relaxed: ours, and the tasks' errors were acquired in closing. */
@@ -474,18 +498,21 @@ int zs_scope_close(struct zs_task *task, struct zs_scope *scope)
 static const char *const *words_for(const struct zs_scope *scope)
 {
 	static const char *const words[][2] = {
-		{ "cancel token", "zs_cancel_token_close()" },
-		{ "nursery", "zs_nursery_wait()" },
-		{ "shield", "zs_shield_close()" },
-		{ "join set", "zs_join_set_close()" },
-		{ "local value", "zs_local_pop()" },
+		{ "a cancel token", "zs_cancel_token_close()" },
+		{ "a nursery", "zs_nursery_wait()" },
+		{ "a shield", "zs_shield_close()" },
+		{ "a join set", "zs_join_set_close()" },
+		{ "a local value", "zs_local_pop()" },
+		{ "an arena", "zs_arena_close()" },
 	};
 
 	if (scope->is_local)
 		return words[4];
 	if (scope->is_shield || scope->is_set)
 		return words[scope->is_shield ? 2 : 3];
-	return words[scope->is_nursery];
+	if (scope->kind == ZS_SCOPE_ARENA)
+		return words[5];
+	return words[scope->kind == ZS_SCOPE_NURSERY];
 }
 
 static void report_left_open(const struct zs_task *task,
@@ -497,7 +524,7 @@ static void report_left_open(const struct zs_task *task,
 	zs_text_init(&text);
 	zs_text_add(&text, "zsync: ");
 	zs_task_describe(task, &text);
-	zs_text_add(&text, " returned with a ");
+	zs_text_add(&text, " returned with ");
 	zs_text_add(&text, words[0]);
 	zs_text_add(&text, " open; it is cancelled and closed now: call ");
 	zs_text_add(&text, words[1]);
@@ -505,13 +532,21 @@ static void report_left_open(const struct zs_task *task,
 	zs_text_write(&text, STDERR_FILENO);
 }
 
+static void close_left_open(struct zs_task *task, struct zs_scope *scope)
+{
+	void *memory = scope->kind == ZS_SCOPE_ARENA ? scope->memory : NULL;
+
+	report_left_open(task, scope);
+	ZS_COUNT(task->worker->counters.left_open, 1);
+	zs_scope_cancel(scope, ZS_CANCEL_LEFT_OPEN);
+	zs_scope_close(task, scope);
+	if (memory)
+		zs_arena_destroy(memory, &task->worker->blocks);
+}
+
 void zs_scope_close_left_open(struct zs_task *task,
 			      const struct zs_scope *scope)
 {
-	while (task->scope != scope) {
-		report_left_open(task, task->scope);
-		ZS_COUNT(task->worker->counters.left_open, 1);
-		zs_scope_cancel(task->scope, ZS_CANCEL_LEFT_OPEN);
-		zs_scope_close(task, task->scope);
-	}
+	while (task->scope != scope)
+		close_left_open(task, task->scope);
 }

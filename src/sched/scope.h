@@ -26,6 +26,7 @@
 #include "base/mailbox.h"
 #include "sched/task.h"
 #include "sched/wheel.h"
+#include "sched/worker.h"
 #include "zsync/cancel.h"
 #include "zsync/time.h"
 
@@ -67,6 +68,12 @@ enum {
 
 /* A bit of zs_scope.reason, beside the reason: it came from an outer scope. */
 enum { ZS_SCOPE_INHERITED = 1 << 8 };
+enum zs_scope_kind {
+	ZS_SCOPE_TOKEN,	       /* nothing was ever spawned into it */
+	ZS_SCOPE_FORKED_TOKEN, /* tasks of the opener's forks are in it */
+	ZS_SCOPE_NURSERY,
+	ZS_SCOPE_ARENA, /* a token that has memory; forks may be in it */
+};
 
 struct zs_scope {
 	union {
@@ -90,7 +97,7 @@ struct zs_scope {
 	struct zs_task *opener; /* NULL: the root */
 	struct zs_scope *outer; /* in the opener's chain, NULL: the root */
 	int64_t local;
-	bool is_nursery;
+	uint8_t kind; /* enum zs_scope_kind */
 	bool is_pinned;
 	bool is_merged;	 /* as in state */
 	bool is_waiting; /* the opener is parked until it can be closed */
@@ -114,6 +121,7 @@ struct zs_scope {
 		 * same lock; see outcome.c. All NULL while there was none, and
 		 * while it is closed. */
 		struct zs_list outcomes;
+		void *memory; /* of an arena, freed with it */
 		/* If is_local: constant while it is open. */
 		struct {
 			const struct zs_local *local_key;
@@ -173,12 +181,22 @@ static ZS_ALWAYS_INLINE int zs_scope_error(struct zs_scope *scope)
 		atomic_load_explicit(&scope->reason, memory_order_relaxed));
 }
 
+/* For the cancel function of a wait type, on the worker of @task, whose wait it
+ * ends: what the wait is to return. -EDEADLK if nothing else can end it any
+ * more, else how the scope was cancelled. */
+static inline int zs_task_wait_error(const struct zs_task *task)
+{
+	if (zs_unlikely(task->worker->deadlocked == task))
+		return -EDEADLK;
+	return zs_scope_error(task->scope);
+}
+
 /* Opens @scope, whose children and worker are set. */
 static ZS_ALWAYS_INLINE void zs_scope_init(struct zs_scope *scope,
 					   uint64_t bits)
 {
 	scope->local = 0;
-	scope->is_nursery = false;
+	scope->kind = ZS_SCOPE_TOKEN;
 	scope->is_pinned = false;
 	scope->is_merged = false;
 	scope->is_waiting = false;

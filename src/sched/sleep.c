@@ -34,7 +34,7 @@ static void cancel_sleep(struct zs_task *task)
 	struct sleeper *sleeper = (struct sleeper *)(uintptr_t)task->waits_on;
 
 	zs_wheel_cancel(&task->worker->wheel, &sleeper->timer);
-	task->wake_result = zs_scope_error(task->scope);
+	task->wake_result = zs_task_wait_error(task);
 	zs_task_wake(task);
 }
 

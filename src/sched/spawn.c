@@ -13,6 +13,7 @@
 #include <errno.h>
 
 #include "base/explain.h"
+#include "base/probes.h"
 #include "sched/runtime.h"
 
 int zs_spawn_check(const struct zs_spawn *spawn)
@@ -142,6 +143,7 @@ static struct zs_task *create_foreign(struct zs_runtime *runtime,
 	task->link.item = task;
 	task->owner = NULL;
 	zs_task_fill(task, scope, spawn);
+	ZS_PROBE_SPAWN_OUTSIDE(task);
 	return task;
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "base/probes.h"
 #include "mem/slab.h"
 #include "sched/balance.h"
 #include "sched/scope.h"
@@ -88,6 +89,7 @@ static ZS_ALWAYS_INLINE void zs_task_make(struct zs_worker *worker,
 	task->id = worker->next_task_id;
 	worker->next_task_id += worker->task_id_step;
 	zs_task_fill(task, scope, spawn);
+	ZS_PROBE_SPAWN(task, worker);
 }
 
 /* On @worker's thread. NULL, with the reason in *error. */

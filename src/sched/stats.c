@@ -67,6 +67,7 @@ static void read_worker(const struct zs_worker *worker,
 		.late_completions = get(&ops->late),
 		.ops_detached = get(&ops->detached),
 		.scopes_left_open = get(&tasks->left_open),
+		.deadlocks = get(&tasks->deadlocks),
 		.tasks_peak = zs_slab_peak(&worker->tasks),
 		.stalls = get(&tasks->stalls),
 		.longest_stall_ns = get(&tasks->longest_stall_ns),
@@ -117,6 +118,7 @@ static void read_offload(const struct zs_offload *offload,
 	stats->offload_files = offload_stats(&counts[ZS_LANE_FILES]);
 	stats->offload_names = offload_stats(&counts[ZS_LANE_NAMES]);
 	stats->offload_waiting = offload_stats(&counts[ZS_LANE_WAITING]);
+	stats->offload_jobs = offload_stats(&counts[ZS_LANE_JOBS]);
 }
 
 static int find_runtime(const struct zs_runtime **runtime)

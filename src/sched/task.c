@@ -18,6 +18,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "base/probes.h"
 #include "sched/balance.h"
 #include "sched/exceptions.h"
 #include "sched/runtime.h"
@@ -95,6 +96,7 @@ static ZS_ALWAYS_INLINE void begin(struct zs_worker *worker,
 	task->worker = worker;
 	task->state = ZS_TASK_STARTED;
 	ZS_COUNT(worker->counters.started, 1);
+	ZS_PROBE_START(task, worker);
 }
 
 /* NULL if there is no memory for one; then @task is kept for later. */
@@ -198,6 +200,7 @@ static ZS_ALWAYS_INLINE void set_wait(struct zs_worker *worker,
 	task->waits_on = waits_on;
 	task->wait = type;
 	task->parked_ns = zs_worker_now(worker);
+	ZS_PROBE_PARK(task, worker, waits_on);
 }
 
 static ZS_NOINLINE void park_with_care(struct zs_worker *worker)
@@ -225,6 +228,7 @@ void zs_task_wake(struct zs_task *task)
 	struct zs_worker *worker = task->worker;
 
 	ZS_ASSERT(task->wait);
+	ZS_PROBE_WAKE(task, worker);
 	task->wait = NULL;
 	zs_queue_append(&worker->ready, &task->link);
 }
@@ -240,6 +244,7 @@ void zs_task_wake_first(struct zs_task *task)
 		return;
 	}
 	ZS_ASSERT(task->wait);
+	ZS_PROBE_WAKE(task, worker);
 	task->wait = NULL;
 	task->link.next = worker->round;
 	worker->round = &task->link;
@@ -272,8 +277,11 @@ static ZS_ALWAYS_INLINE void end(struct zs_worker *worker, struct zs_task *task,
 	ZS_COUNT(worker->counters.ended, 1);
 	if (zs_unlikely(result < 0))
 		ZS_COUNT(worker->counters.failed, 1);
-	if (task->is_linked)
+	if (task->is_linked) {
+		if (zs_unlikely(task->forks != 0))
+			zs_forks_panic(task);
 		is_awaited = zs_scope_unlink(task);
+	}
 	zs_scope_task_ended(task->nursery, worker, result);
 	if (zs_unlikely(is_awaited))
 		task->state = ZS_TASK_ENDED;

@@ -12,6 +12,7 @@
 #include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/compiler.h"
@@ -37,7 +38,8 @@ struct zs_wait_type {
 	/* The scope that the task is parked in has been cancelled: end the wait
 	 * early, or as early as it can be ended. May be called again for the
 	 * same wait, and for an op that is done. NULL: a wait that is deaf to
-	 * it. */
+	 * it. Also called, once, for a wait that nothing can end any more: what
+	 * the wait ends with says zs_task_wait_error(). */
 	void (*cancel)(struct zs_task *task);
 	/* For the dump, on any thread and while the task may go on: adds "recv
 	 * fd 7". */
@@ -56,6 +58,7 @@ struct zs_task {
 	/* In a queue, as itself: set for good when it is first made. The slab's
 	 * while it is free. */
 	struct zs_link link;
+	char name[ZS_TASK_NAME_MAX + 1];
 	struct zs_stack *stack;	  /* NULL until it starts */
 	struct zs_scope *scope;	  /* innermost */
 	struct zs_scope *nursery; /* what it was spawned into; never NULL */
@@ -79,7 +82,6 @@ struct zs_task {
 	uint64_t id;
 	void *sp;	      /* while it does not run */
 	const void *waits_on; /* the wait type's business */
-	char name[ZS_TASK_NAME_MAX + 1];
 
 	struct zs_list siblings;   /* in the nursery's list, once linked */
 	struct zs_task *to_cancel; /* links those that a cancel has to visit */
@@ -88,10 +90,13 @@ struct zs_task {
 	/* Of a call in several steps: its descriptor plus 1; negated when that
 	 * is being closed. 0: there is none. See zs_fds_keep(). */
 	int32_t kept_fd;
+	/* That it has yet to join. 0 at its end. */
+	uint32_t forks;
 
 	_Alignas(16) unsigned char copy[ZS_SPAWN_COPY_MAX];
 };
 static_assert(sizeof(struct zs_task) <= 256, "four cache lines");
+static_assert(offsetof(struct zs_task, name) == 16, "so says zsync.7");
 
 /* Async-signal-safe. Adds "task 7", and its name if it has one. */
 static inline void zs_task_describe(const struct zs_task *task,

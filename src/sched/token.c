@@ -279,7 +279,7 @@ static void cancel_token_wait(struct zs_task *task)
 	/* Else it has been told, and a wake is under way. */
 	if (!zs_scope_unwatch(wait->scope, &wait->watcher))
 		return;
-	wait->result = zs_scope_error(task->scope);
+	wait->result = zs_task_wait_error(task);
 	zs_task_wake(task);
 }
 

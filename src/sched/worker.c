@@ -19,6 +19,7 @@
 #include "base/clock.h"
 #include "base/explain.h"
 #include "sched/balance.h"
+#include "sched/deadlock.h"
 #include "sched/exceptions.h"
 #include "sched/fds.h"
 #include "sched/outcome.h"
@@ -121,6 +122,9 @@ static void handle(struct zs_worker *worker, struct zs_message *message)
 		call->fn(call);
 		return;
 	}
+	case ZS_MESSAGE_DEADLOCK:
+		zs_deadlock_handle(worker->runtime);
+		return;
 	}
 	ZS_ASSERT(!"a message of no kind");
 }
@@ -248,7 +252,7 @@ static int64_t fall_asleep(struct zs_worker *worker)
 	if (has_work(worker) || zs_worker_steal(worker, 1))
 		return 0;
 	ZS_COUNT(worker->counters.sleeps, 1);
-	return time_to_wait(worker);
+	return zs_deadlock_look(worker, time_to_wait(worker));
 }
 
 static int64_t idle(struct zs_worker *worker)
@@ -272,6 +276,7 @@ static void reap(struct zs_worker *worker, int64_t wait_ns)
 		atomic_fetch_sub_explicit(&worker->runtime->num_asleep, 1,
 					  memory_order_relaxed);
 		worker->is_counted_asleep = false;
+		zs_deadlock_wake(worker);
 	}
 }
 
@@ -392,6 +397,7 @@ unpin:
 void zs_worker_leave(struct zs_worker *worker)
 {
 	zs_stall_leave(worker);
+	worker->timers_left = zs_wheel_num_armed(&worker->wheel);
 	zs_wheel_drop(&worker->wheel);
 	zs_worker_self = NULL;
 	worker->leaves_requests = !worker->engine->ops->finish(worker->engine);
@@ -414,6 +420,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	worker->num_fds = runtime->fds.size;
 	worker->victim = index;
 	worker->budget = ZS_WORKER_BUDGET;
+	worker->quick_calls = ZS_WORKER_QUICK_CALLS;
 	worker->task_id_step = runtime->num_workers + 1;
 	worker->next_task_id = index + 1;
 	/* Where the limit is low it keeps none. */
@@ -429,6 +436,7 @@ int zs_worker_init(struct zs_worker *worker, struct zs_runtime *runtime,
 	zs_slab_init(&worker->requests, ZS_REQUEST_SIZE);
 	zs_slab_init(&worker->outcomes, sizeof(struct zs_outcome));
 	zs_stacks_init(worker);
+	zs_forks_init(worker);
 	pthread_mutex_init(&worker->children_lock, NULL);
 	ret = zs_deque_init(&worker->unstarted, FIRST_DEQUE, worker->alone);
 	if (ret < 0)
@@ -451,6 +459,7 @@ void zs_worker_fini(struct zs_worker *worker)
 	zs_slab_fini(&worker->tasks);
 	zs_slab_fini(&worker->scopes);
 	zs_slab_fini(&worker->outcomes);
+	zs_block_cache_fini(&worker->blocks);
 	if (!worker->leaves_requests)
 		zs_slab_fini(&worker->requests);
 	zs_deque_fini(&worker->unstarted);

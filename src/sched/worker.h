@@ -19,14 +19,18 @@
 #include "base/queue.h"
 #include "base/text.h"
 #include "engine/engine.h"
+#include "mem/arena.h"
 #include "mem/slab.h"
 #include "mem/stack.h"
+#include "sched/deadlock.h"
+#include "sched/fork_join.h"
 #include "sched/sanitize.h"
 #include "sched/task.h"
 #include "sched/wheel.h"
 #include "zsync/config.h"
 
 struct zs_exceptions;
+struct zs_leaks;
 struct zs_runtime;
 struct zs_worker_stats;
 
@@ -34,6 +38,10 @@ struct zs_worker_stats;
  * a ring each operation parks its task, so a task whose operations are always
  * done at once has no way round it: there is no budget of operations. */
 #define ZS_WORKER_BUDGET 256
+
+/* So often may the tasks of a worker get from each other what they want without
+ * a wait, until one of them lets others run. */
+#define ZS_WORKER_QUICK_CALLS 32
 
 /* What the io room's requests take, in bytes. */
 #define ZS_REQUEST_SIZE 384
@@ -58,6 +66,7 @@ enum zs_message_kind {
 	ZS_MESSAGE_SCOPE,	/* look at the scope's state */
 	ZS_MESSAGE_FD_CLOSE,	/* end what uses a descriptor */
 	ZS_MESSAGE_WAKE,	/* what its task waited for has happened */
+	ZS_MESSAGE_DEADLOCK,	/* end the wait of a task in a deadlock */
 	ZS_MESSAGE_CALL,	/* a function to call */
 };
 
@@ -86,6 +95,7 @@ struct zs_worker_counters {
 	_Atomic uint64_t turns;
 	_Atomic uint64_t cancels;
 	_Atomic uint64_t left_open;
+	_Atomic uint64_t deadlocks;
 	_Atomic uint64_t arrivals; /* how many there are */
 	_Atomic uint64_t gifts;	   /* likewise; by any worker */
 	/* By the stall detector's thread. */
@@ -104,6 +114,9 @@ struct zs_worker {
 	/* Resumes left in this turn; what it lacks of the whole is added to
 	 * counters.switches at the turn's end. */
 	uint32_t budget;
+	/* Calls that may yet succeed without a wait before others are let
+	 * run: see zs_wait_was_not_needed(). */
+	uint32_t quick_calls;
 	bool alone; /* constant: the runtime has no other worker */
 	/* A turn that begins with no round left begins with them. */
 	bool unstarted_first;
@@ -124,6 +137,7 @@ struct zs_worker {
 	struct zs_slab tasks;
 	struct zs_slab scopes;
 	struct zs_slab requests; /* the io room's */
+	struct zs_block_cache blocks; /* of its tasks' arenas */
 	uint64_t next_task_id;
 	uint64_t task_id_step; /* constant */
 	/* Tasks that it may spawn without asking the runtime; it gives some
@@ -143,15 +157,21 @@ struct zs_worker {
 	 * and what this worker stole itself. */
 	struct zs_queue arrivals;
 	struct zs_worker *gave_to; /* whom it handed a task last */
+	/* Those that nobody else has been offered: see fork_join.c. */
+	struct zs_fork forks;
+	int64_t forks_offered; /* constant: see ZS_FORKS_OFFERED */
 
 	/* --- its own thread's, cold --- */
 	struct zs_runtime *runtime; /* constant */
+	struct zs_leaks *leaks;	    /* likewise; NULL: nobody asks */
 	uint32_t index;		    /* constant */
 	uint32_t victim;	    /* whom to steal from next */
 	int64_t spin_limit_ns;	    /* how long it pays to look for work */
 	bool is_counted_asleep;	    /* in the runtime's num_asleep */
+	struct zs_task *deadlocked; /* whose wait is being ended for that */
 	/* The kernel may still write into requests: they are left to it. */
 	bool leaves_requests;
+	uint64_t timers_left;	      /* were armed when it ended */
 	uint32_t vain_spins;	      /* times it did not look at all */
 	struct zs_fd_waiter *closers; /* closes that wait for its tasks */
 	struct zs_sanitize_context loop_context;
@@ -176,6 +196,10 @@ struct zs_worker {
 	/* True from before it last looks at the mailbox until it is woken. */
 	_Atomic bool is_asleep;
 	_Atomic bool must_quit; /* no task is left anywhere */
+	struct zs_deadlock_watch deadlock;
+	/* Its running task does not want what is unstarted to wait for it: even
+	 * the last of it should be stolen. Written by its own thread. */
+	_Atomic bool has_offers;
 	/* Guards the children of the scopes of this worker. */
 	pthread_mutex_t children_lock;
 

@@ -109,7 +109,7 @@ static void end(struct zs_task *task)
 static void make_scope(struct zs_scope *scope, struct zs_worker *worker)
 {
 	scope->worker = worker;
-	scope->is_nursery = true;
+	scope->kind = ZS_SCOPE_NURSERY;
 	zs_list_init(&scope->children);
 }
 

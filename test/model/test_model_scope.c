@@ -139,7 +139,7 @@ static void make(int number)
 	opener.scope = &outer;
 	opener.is_linked = true;
 	model_assert(zs_scope_open(&opener, ZS_NEVER) == &scope);
-	scope.is_nursery = true;
+	scope.kind = ZS_SCOPE_NURSERY;
 	scope.local = number;
 	for (int i = 0; i < number; i++)
 		is_counted[i] = true;
@@ -256,7 +256,7 @@ static void close_and_open_again(void)
 {
 	close_scope(0);
 	model_assert(zs_scope_open(&opener, ZS_NEVER) == &scope);
-	scope.is_nursery = true;
+	scope.kind = ZS_SCOPE_NURSERY;
 	close_scope(1);
 }
 
