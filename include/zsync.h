@@ -22,6 +22,7 @@
 #define ZSYNC_H
 
 #include <zsync/arena.h>
+#include <zsync/broadcast.h>
 #include <zsync/cancel.h>
 #include <zsync/chan.h>
 #include <zsync/config.h>
@@ -38,6 +39,7 @@
 #include <zsync/process.h>
 #include <zsync/resolve.h>
 #include <zsync/runtime.h>
+#include <zsync/select.h>
 #include <zsync/shield.h>
 #include <zsync/signal.h>
 #include <zsync/stats.h>

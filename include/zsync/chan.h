@@ -54,6 +54,11 @@ struct zs_chan;
  */
 int zs_chan_create(struct zs_chan **chan, size_t item_size, size_t capacity);
 
+/* The same for a channel through which one item goes: it is closed by the send
+ * of it, so that a second one is -EPIPE, and whoever waits for it needs no
+ * other word. */
+int zs_chan_create_oneshot(struct zs_chan **chan, size_t item_size);
+
 /* Any thread, when nobody uses it any more. What it holds is dropped. 0, also
  * for NULL; -EBUSY: somebody waits in it; close it first. */
 int zs_chan_destroy(struct zs_chan *chan);

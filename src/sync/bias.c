@@ -3,7 +3,6 @@
 #include "sync/bias.h"
 
 #include <errno.h>
-#include <pthread.h>
 
 #include "base/barrier.h"
 #include "base/futex.h"
@@ -11,49 +10,65 @@
 #include "sched/worker.h"
 
 _Atomic uint32_t zs_bias_num_enders;
-/* Counts up whenever an owner has left while somebody waited for one. */
-static _Atomic uint32_t num_left;
-/* One end at a time. */
-static pthread_mutex_t end_lock = PTHREAD_MUTEX_INITIALIZER;
-
-/* While the owner is inside it may have lost its CPU, but it never waits. */
-static void await_outside(struct zs_bias *bias)
-{
-	uint32_t seen;
-
-	for (;;) {
-		/* acquire: the next look comes after it. */
-		seen = atomic_load_explicit(&num_left, memory_order_acquire);
-		/* acquire: what the owner did inside. */
-		if (!atomic_load_explicit(&bias->inside, memory_order_acquire))
-			return;
-		zs_word_wait(&num_left, seen, NULL);
-	}
-}
+/* Counts up whenever an owner has left while somebody waited for one, and when
+ * a bias has ended. */
+static _Atomic uint32_t num_changes;
 
 ZS_COLD void zs_bias_tell(void)
 {
 	int saved_errno = errno;
 
 	/* release: the store that it tells of came before. */
-	atomic_fetch_add_explicit(&num_left, 1, memory_order_release);
-	zs_word_wake(&num_left);
+	atomic_fetch_add_explicit(&num_changes, 1, memory_order_release);
+	zs_word_wake(&num_changes);
 	errno = saved_errno;
 }
 
-static ZS_COLD void end(struct zs_bias *bias)
+/* While the owner is inside it may have lost its CPU, but it waits for nothing
+ * but the locks of other primitives, which come after this one's. */
+static void await_outside(struct zs_bias *bias)
+{
+	uint32_t seen;
+
+	for (;;) {
+		/* acquire: the next look comes after it. */
+		seen = atomic_load_explicit(&num_changes, memory_order_acquire);
+		/* acquire: what the owner did inside. */
+		if (!atomic_load_explicit(&bias->inside, memory_order_acquire))
+			return;
+		zs_word_wait(&num_changes, seen, NULL);
+	}
+}
+
+/* Somebody else is about to end it. */
+static void await_end(struct zs_bias *bias)
+{
+	uint32_t seen;
+
+	for (;;) {
+		/* acquire, both: as above, and what was done inside. */
+		seen = atomic_load_explicit(&num_changes, memory_order_acquire);
+		if (atomic_load_explicit(&bias->owner, memory_order_acquire) ==
+		    ZS_BIAS_ENDED)
+			return;
+		zs_word_wait(&num_changes, seen, NULL);
+	}
+}
+
+/* No lock is held meanwhile: who is inside one bias may have to end another. */
+static ZS_COLD void end(struct zs_bias *bias, struct zs_worker *owner)
 {
 	int saved_errno = errno;
 
-	pthread_mutex_lock(&end_lock);
-	/* relaxed: the lock orders it. */
-	if (atomic_load_explicit(&bias->owner, memory_order_relaxed) !=
-	    ZS_BIAS_ENDED) {
-		/* relaxed, both: the barrier orders them. */
+	/* relaxed, all three: the barrier orders them. */
+	if (owner == ZS_BIAS_ENDING ||
+	    !atomic_compare_exchange_strong_explicit(
+		    &bias->owner, &owner, ZS_BIAS_ENDING, memory_order_relaxed,
+		    memory_order_relaxed)) {
+		await_end(bias);
+	} else {
 		atomic_fetch_add_explicit(&zs_bias_num_enders, 1,
 					  memory_order_relaxed);
-		atomic_store_explicit(&bias->owner, ZS_BIAS_ENDING,
-				      memory_order_relaxed);
 		zs_barrier_all();
 		await_outside(bias);
 		atomic_fetch_sub_explicit(&zs_bias_num_enders, 1,
@@ -61,8 +76,8 @@ static ZS_COLD void end(struct zs_bias *bias)
 		/* release: hands on what the owner did. */
 		atomic_store_explicit(&bias->owner, ZS_BIAS_ENDED,
 				      memory_order_release);
+		zs_bias_tell();
 	}
-	pthread_mutex_unlock(&end_lock);
 	errno = saved_errno;
 }
 
@@ -76,7 +91,7 @@ ZS_COLD bool zs_bias_enter_first(struct zs_bias *bias, struct zs_worker *worker)
 		    &bias->owner, &owner, may_own ? worker : ZS_BIAS_ENDED,
 		    memory_order_acquire, memory_order_acquire)) {
 		if (owner != ZS_BIAS_ENDED)
-			end(bias);
+			end(bias, owner);
 		return false;
 	}
 	if (!may_own)
@@ -84,6 +99,6 @@ ZS_COLD bool zs_bias_enter_first(struct zs_bias *bias, struct zs_worker *worker)
 	if (zs_bias_enter_again(bias, worker))
 		return true;
 	/* Somebody has come in between. */
-	end(bias);
+	await_end(bias);
 	return false;
 }

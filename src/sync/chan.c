@@ -15,14 +15,11 @@
 
 /* --- beneath both locks --- */
 
-int zs_chan_send_locked(struct zs_chan *chan, const void *item,
-			struct zs_wakes *wakes)
+static int send_to_somebody(struct zs_chan *chan, const void *item,
+			    struct zs_wakes *wakes)
 {
-	struct zs_waiter *receiver;
+	struct zs_waiter *receiver = zs_waiters_take(&chan->in.waiters);
 
-	if (chan->in.is_closed)
-		return -EPIPE;
-	receiver = zs_waiters_take(&chan->in.waiters);
 	if (receiver) {
 		zs_chan_copy(chan, receiver->item, item);
 		zs_wakes_add(wakes, receiver, 0);
@@ -32,6 +29,19 @@ int zs_chan_send_locked(struct zs_chan *chan, const void *item,
 		return chan->capacity == UINT64_MAX ? -ENOMEM : -EAGAIN;
 	zs_chan_put(chan, item);
 	return 0;
+}
+
+int zs_chan_send_locked(struct zs_chan *chan, const void *item,
+			struct zs_wakes *wakes)
+{
+	int ret;
+
+	if (chan->in.is_closed)
+		return -EPIPE;
+	ret = send_to_somebody(chan, item, wakes);
+	if (ret == 0 && chan->is_oneshot)
+		zs_chan_close_locked(chan, wakes);
+	return ret;
 }
 
 /* They wait in bounded channels only, where there is memory. */

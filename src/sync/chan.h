@@ -30,6 +30,7 @@
 #include <string.h>
 
 #include "base/compiler.h"
+#include "sched/leaks.h"
 #include "sync/bias.h"
 #include "sync/lock.h"
 #include "sync/wait.h"
@@ -63,6 +64,8 @@ struct zs_chan {
 	size_t stride;
 	uint64_t capacity; /* UINT64_MAX: unbounded */
 	size_t per_segment;
+	bool is_oneshot; /* closed by the first item */
+	struct zs_leak_entry leak;
 	ZS_CACHE_ALIGNED struct zs_chan_end in; /* the senders' */
 	ZS_CACHE_ALIGNED struct zs_chan_end out;
 	/* A segment that was given back, for the next that is needed. */
@@ -179,7 +182,8 @@ static ZS_ALWAYS_INLINE void zs_chan_get(struct zs_chan *chan, void *item)
 static ZS_ALWAYS_INLINE bool zs_chan_can_put(struct zs_chan *chan)
 {
 	return zs_chan_has_place(&chan->in) ||
-	       (!chan->in.is_closed && zs_waiters_are_none(&chan->in.waiters) &&
+	       (!chan->in.is_closed && !chan->is_oneshot &&
+		zs_waiters_are_none(&chan->in.waiters) &&
 		zs_chan_find_room(chan));
 }
 
@@ -207,6 +211,8 @@ int zs_chan_recv_slowly(struct zs_chan *chan, void *item,
  */
 int zs_chan_send_locked(struct zs_chan *chan, const void *item,
 			struct zs_wakes *wakes);
+/* Likewise: for good. */
+void zs_chan_close_locked(struct zs_chan *chan, struct zs_wakes *wakes);
 /* Likewise: takes an item from the queue, or from a sender that waits, and lets
  * senders go on for whom there is room then. 0, -EAGAIN (there is none) or
  * -EPIPE (nor will there be). */

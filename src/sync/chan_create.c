@@ -122,6 +122,20 @@ bool zs_chan_find_items(struct zs_chan *chan)
 
 /* --- life --- */
 
+/* When the runtime ends no task waits any more. A channel may outlive it. */
+static bool describe_leak(const struct zs_leak_entry *entry,
+			  struct zs_text *text)
+{
+	const struct zs_chan *chan =
+		zs_container_of(entry, struct zs_chan, leak);
+
+	if (zs_waiters_are_none(&chan->in.waiters) &&
+	    zs_waiters_are_none(&chan->out.waiters))
+		return false;
+	zs_text_add(text, "in which threads wait");
+	return true;
+}
+
 static int explain_memory(size_t item_size, size_t capacity)
 {
 	return zs_explain_as(-ENOMEM,
@@ -180,8 +194,18 @@ ZS_PUBLIC int zs_chan_create(struct zs_chan **chan, size_t item_size,
 		free(made);
 		return explain_memory(item_size, capacity);
 	}
+	zs_leaks_add(&made->leak, "channel", describe_leak);
 	*chan = made;
 	return 0;
+}
+
+ZS_PUBLIC int zs_chan_create_oneshot(struct zs_chan **chan, size_t item_size)
+{
+	int ret = zs_chan_create(chan, item_size, 1);
+
+	if (ret == 0)
+		(*chan)->is_oneshot = true;
+	return ret;
 }
 
 static void free_segments(struct zs_chan *chan)
@@ -212,9 +236,19 @@ ZS_PUBLIC int zs_chan_destroy(struct zs_chan *chan)
 	if (is_awaited)
 		return zs_explain_as(-EBUSY, "somebody waits in the channel: "
 					     "zs_chan_close() it first");
+	zs_leaks_remove(&chan->leak);
 	free_segments(chan);
 	free(chan);
 	return 0;
+}
+
+void zs_chan_close_locked(struct zs_chan *chan, struct zs_wakes *wakes)
+{
+	chan->in.is_closed = true;
+	chan->in.limit = chan->in.place;
+	chan->out.is_closed = true;
+	zs_wakes_add_all(wakes, &chan->in.waiters, -EPIPE);
+	zs_wakes_add_all(wakes, &chan->out.waiters, -EPIPE);
 }
 
 ZS_PUBLIC int zs_chan_close(struct zs_chan *chan)
@@ -226,11 +260,7 @@ ZS_PUBLIC int zs_chan_close(struct zs_chan *chan)
 		return zs_explain_none(-EINVAL);
 	zs_wakes_init(&wakes);
 	by_bias = zs_chan_take_both(chan, zs_worker_self);
-	chan->in.is_closed = true;
-	chan->in.limit = chan->in.place;
-	chan->out.is_closed = true;
-	zs_wakes_add_all(&wakes, &chan->in.waiters, -EPIPE);
-	zs_wakes_add_all(&wakes, &chan->out.waiters, -EPIPE);
+	zs_chan_close_locked(chan, &wakes);
 	zs_chan_release_both(chan, by_bias);
 	zs_wakes_do(&wakes);
 	return 0;

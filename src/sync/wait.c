@@ -5,10 +5,11 @@
 
 #include <errno.h>
 
-#include "base/assert.h"
+#include "base/clock.h"
 #include "base/explain.h"
 #include "base/futex.h"
 #include "sched/scope.h"
+#include "zsync/time.h"
 
 /* acq_rel: the winner's waiter was filled before it was put in; who loses sees
  * what the winner did. */
@@ -48,10 +49,11 @@ void zs_wakes_add_all(struct zs_wakes *wakes, struct zs_waiters *queue,
  * time of the wake, which goes by the address alone and whoever it is. */
 static void wake_thread(struct zs_waiter *waiter)
 {
+	_Atomic uint32_t *over = waiter->over;
 	int saved_errno = errno;
 
-	atomic_store_explicit(&waiter->is_over, 1, memory_order_release);
-	zs_word_wake(&waiter->is_over);
+	atomic_store_explicit(over, 1, memory_order_release);
+	zs_word_wake(over);
 	errno = saved_errno;
 }
 
@@ -94,14 +96,28 @@ ZS_NOINLINE int zs_wait_let_others_run(struct zs_worker *worker)
 	return 0;
 }
 
-static void wait_in_thread(struct zs_waiter *waiter)
+bool zs_wait_until(struct zs_waiter *waiter, int64_t deadline_ns)
 {
 	int saved_errno = errno;
+	bool is_over;
 
 	/* acquire: the result, and what was handed over. */
-	while (!atomic_load_explicit(&waiter->is_over, memory_order_acquire))
-		zs_word_wait(&waiter->is_over, 0, NULL);
+	while (!(is_over = atomic_load_explicit(&waiter->is_over,
+						memory_order_acquire))) {
+		int64_t left_ns = deadline_ns;
+		struct timespec left;
+
+		if (deadline_ns != ZS_NEVER)
+			left_ns -= zs_clock_ns();
+		if (left_ns <= 0)
+			break;
+		left.tv_sec = left_ns / ZS_SECOND;
+		left.tv_nsec = left_ns % ZS_SECOND;
+		zs_word_wait(&waiter->is_over, 0,
+			     deadline_ns == ZS_NEVER ? NULL : &left);
+	}
 	errno = saved_errno;
+	return is_over;
 }
 
 void zs_wait(struct zs_waiter *waiter, const struct zs_wait_type *type,
@@ -110,13 +126,13 @@ void zs_wait(struct zs_waiter *waiter, const struct zs_wait_type *type,
 	if (waiter->wake.task)
 		zs_task_park(type, waits_on);
 	else
-		wait_in_thread(waiter);
+		zs_wait_until(waiter, ZS_NEVER);
 }
 
 void zs_wait_cancel(struct zs_waiter *waiter)
 {
 	struct zs_task *task = waiter->wake.task;
 
-	waiter->result = zs_scope_error(task->scope);
+	waiter->result = zs_task_wait_error(task);
 	zs_task_wake(task);
 }

@@ -44,6 +44,7 @@ struct zs_waiter {
 	struct zs_choice *choice; /* NULL: it waits for nothing else */
 	uint32_t number;	  /* in the choice */
 	_Atomic uint32_t is_over; /* a thread's */
+	_Atomic uint32_t *over;	  /* the one that its thread looks at */
 };
 
 /* All zero, it is empty. Everything is done under the primitive's lock. */
@@ -159,6 +160,7 @@ static inline void zs_waiter_init(struct zs_waiter *waiter,
 	waiter->primitive = primitive;
 	waiter->choice = NULL;
 	waiter->result = 0;
+	waiter->over = &waiter->is_over;
 	/* relaxed: nobody knows of it yet. */
 	atomic_store_explicit(&waiter->is_over, 0, memory_order_relaxed);
 }
@@ -169,6 +171,10 @@ static inline void zs_waiter_init(struct zs_waiter *waiter,
  * @waiter. */
 void zs_wait(struct zs_waiter *waiter, const struct zs_wait_type *type,
 	     const void *waits_on);
+
+/* The same for a thread, until @deadline_ns at the latest. False: it has
+ * passed, and the waiter is where it was. */
+bool zs_wait_until(struct zs_waiter *waiter, int64_t deadline_ns);
 
 /* For a wait type's cancel: the waiter has been taken out, under the lock which
  * has been released; its wait ends with the scope's error. */
