@@ -21,8 +21,8 @@
 
 static int embed(struct zs_uring *uring)
 {
-	int ret = zs_uring_register(uring->ring.fd, ZS_URING_REGISTER_EVENTFD,
-				    &uring->wake_fd, 1);
+	int ret = zs_ring_register(&uring->ring, ZS_URING_REGISTER_EVENTFD,
+				   &uring->wake_fd, 1);
 
 	if (ret < 0)
 		return ret;
