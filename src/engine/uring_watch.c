@@ -41,7 +41,7 @@ int zs_uring_watch(struct zs_engine *engine, int64_t *wait_ns)
 		return ret;
 	engine->ops->flush(engine);
 	if ((uring->deferred.first || uring->cancels.first ||
-	     uring->elusive.first || zs_ring_pending(&uring->ring)) &&
+	     zs_uring_is_chasing(uring) || zs_ring_pending(&uring->ring)) &&
 	    *wait_ns > REFUSED_WAIT_NS)
 		*wait_ns = REFUSED_WAIT_NS;
 	return uring->wake_fd;
