@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/compiler.h"
+#include "engine/probe.h"
 #include "faults.h"
 #include "runtime.h"
 
@@ -374,6 +375,14 @@ static int fail_each(enum fault_point point, bool for_good)
 	return most;
 }
 
+static bool is_ring_allowed(void)
+{
+	struct zs_kernel kernel;
+
+	ck_assert_int_eq(zs_kernel_probe(&kernel), 0);
+	return kernel.verdict == ZS_KERNEL_USABLE;
+}
+
 /* Those that there are in any run; the others are for later, or for who has
  * been denied something. */
 static bool is_in_use(enum fault_point point)
@@ -387,6 +396,9 @@ static bool is_in_use(enum fault_point point)
 	case FAULT_READ:
 	case FAULT_NANOSLEEP:
 		return false;
+	case FAULT_URING_ENTER:
+	case FAULT_URING_REGISTER:
+		return is_ring_allowed();
 	default:
 		return true;
 	}

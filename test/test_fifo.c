@@ -1,17 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 /* Opens of FIFOs, which wait for a peer: another task of the same worker or of
- * another one. */
+ * another one; and reads and writes that the ring cannot wait for. */
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 
 #include "descriptors.h"
+#include "engine/abi.h"
+#include "engine/probe.h"
+#include "engine/submit.h"
 #include "folder.h"
 #include "runtime.h"
+#include "sched/worker.h"
 
 /* More than the offload pool has threads, fewer than the kernel may use; and,
  * since without a ring each end takes a thread, which takes a timer, twice as
@@ -233,6 +238,68 @@ START_TEST(a_fifo_is_opened_again_and_again)
 }
 END_TEST
 
+/* --- what the ring cannot wait for --- */
+
+static int ends[2];
+
+/* As where the kernel can start no thread for it, or has no such operation. */
+static void leave_waiting_to_us(void)
+{
+	struct zs_engine *engine = zs_worker_self->engine;
+	struct zs_uring *uring =
+		zs_container_of(engine, struct zs_uring, engine);
+	struct zs_kernel *kernel;
+
+	if (zs_engine_is_plain(engine))
+		return;
+	kernel = (struct zs_kernel *)(uintptr_t)uring->kernel;
+	kernel->ops[ZS_URING_OP_READ] = kernel->ops[ZS_URING_OP_WRITE] = false;
+	uring->starts[ZS_OP_READ].room = uring->starts[ZS_OP_WRITE].room = 0;
+}
+
+static int wait_for_bytes_and_room(void *arg)
+{
+	char bytes[16];
+
+	(void)arg;
+	leave_waiting_to_us();
+	ck_assert_int_eq(zs_read(ends[0], bytes, sizeof(bytes)), 4);
+	fill_up(ends[1]);
+	ck_assert_int_gt(zs_write(ends[1], "x", 1), 0);
+	return 0;
+}
+
+static int bytes_in(int pipe)
+{
+	int count = 0;
+
+	ck_assert_int_eq(ioctl(pipe, FIONREAD, &count), 0);
+	return count;
+}
+
+static int write_and_make_room(void *arg)
+{
+	static char bytes[1 << 16];
+
+	(void)arg;
+	ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+	ck_assert_int_eq(write(ends[1], "late", 4), 4);
+	while (bytes_in(ends[0]) < 4096)
+		ck_assert_int_eq(zs_sleep(ZS_MILLISECOND), 0);
+	ck_assert_int_gt(read(ends[0], bytes, sizeof(bytes)), 0);
+	return 0;
+}
+
+START_TEST(pipe_is_waited_for_where_the_ring_cannot)
+{
+	make_folder(0, "");
+	make_pipe(ends);
+	ck_assert_int_eq(run_siblings(wait_for_bytes_and_room,
+				      write_and_make_room, NULL),
+			 0);
+}
+END_TEST
+
 static Suite *fifo_suite(void)
 {
 	Suite *suite = suite_create("fifo");
@@ -245,6 +312,7 @@ static Suite *fifo_suite(void)
 		tests, a_deadline_ends_an_open_and_leaves_no_end_open, 0, 2);
 	tcase_add_test(tests, close_of_the_folder_ends_an_open);
 	tcase_add_test(tests, a_fifo_is_opened_again_and_again);
+	tcase_add_test(tests, pipe_is_waited_for_where_the_ring_cannot);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

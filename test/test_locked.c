@@ -370,6 +370,19 @@ START_TEST(no_locked_memory_is_named_with_its_remedy)
 }
 END_TEST
 
+/* Kernels before 6.11 are not to be relied upon there. */
+static bool has_ring_without_threads(void)
+{
+	static const char *const parts[] = { "RLIMIT_NPROC", NULL };
+	struct zs_kernel kernel;
+
+	ck_assert_int_eq(zs_kernel_probe(&kernel), 0);
+	if (kernel.ops[ZS_URING_OP_BIND])
+		return true;
+	assert_no_ring(-EAGAIN, parts);
+	return false;
+}
+
 /* Neither the kernel's threads for files nor ours can be made: what has to wait
  * for a device is done on the worker's. */
 START_TEST(work_is_done_where_no_thread_can_be_started)
@@ -388,6 +401,10 @@ START_TEST(work_is_done_where_no_thread_can_be_started)
 		return;
 	ck_assert_int_eq(chdir("/tmp"), 0);
 	limit(RLIMIT_NPROC, 1);
+	if (_i == 0 && !has_ring_without_threads()) {
+		unlimit(RLIMIT_NPROC);
+		return;
+	}
 	ck_assert_int_eq(run_task_with(&config, work, NULL), 0);
 	/* A second worker is a thread, and that is an error. */
 	config.num_workers = 2;

@@ -20,12 +20,12 @@
 #include "zsync/config.h"
 
 enum {
-	STACK_SIZE = 64 << 10,
+	STACK_PAGES = 16,
 	NUM_STACKS = 1000,    /* several regions */
 	ADVISE_COLLAPSE = 25, /* MADV_COLLAPSE, Linux 6.1 */
 };
 
-static size_t page;
+static size_t page, stack_size;
 static struct zs_stack_pool pool;
 static struct zs_stack *stacks[NUM_STACKS];
 
@@ -71,7 +71,8 @@ static int nr_maps(void)
 static void set_up(void)
 {
 	page = (size_t)sysconf(_SC_PAGESIZE);
-	zs_stack_pool_init(&pool, STACK_SIZE, 0);
+	stack_size = STACK_PAGES * page;
+	zs_stack_pool_init(&pool, stack_size, 0);
 }
 
 static void get_and_touch(int count)
@@ -132,7 +133,8 @@ START_TEST(locked_process_has_guarded_stacks_that_fill_as_they_are_touched)
 	for (int i = 20; i < NUM_STACKS; i++)
 		ck_assert_uint_eq(zs_stack_resident(stacks[i]), page);
 	assert_guarded(NUM_STACKS);
-	ck_assert_int_gt(status("VmLck:"), NUM_STACKS * (STACK_SIZE >> 10));
+	ck_assert_int_gt(status("VmLck:"),
+			 (long)(NUM_STACKS * stack_size >> 10));
 	ck_assert_int_lt(nr_maps() - maps, 60);
 	put(NUM_STACKS);
 	zs_stack_pool_fini(&pool);
@@ -273,7 +275,7 @@ START_TEST(free_stacks_beyond_the_cache_give_their_memory_back)
 	ck_assert_uint_eq(resident(0, 10), 10 * 11 * page);
 	ck_assert_uint_eq(resident(10, 50), 40 * page);
 	ck_assert_uint_lt(resident(50, NUM_STACKS), 32 * 11 * page);
-	ck_assert_uint_eq(pool.deepest, STACK_SIZE);
+	ck_assert_uint_eq(pool.deepest, stack_size);
 }
 END_TEST
 
@@ -327,7 +329,7 @@ static bool limit_is_in_force(void)
 /* By steps, down to a region of one stack: nearly all of the room is used. */
 START_TEST(little_address_space_is_used_to_its_end)
 {
-	size_t room = 20 << 20, slot = STACK_SIZE + pool.guards.size;
+	size_t room = 20 << 20, slot = stack_size + pool.guards.size;
 
 	if (SANITIZED) {
 		skip("little_address_space_is_used_to_its_end",

@@ -375,6 +375,31 @@ START_TEST(a_wake_that_fails_ends_the_process)
 }
 END_TEST
 
+/* The kernel lets signals cut some registrations short, up to 5.18 or so. */
+START_TEST(signals_keep_no_engine_from_starting)
+{
+	struct zs_op op = { .code = ZS_OP_NOP };
+	int64_t wait_ns = ONE_MS;
+	sigset_t before, after;
+
+	if (!make_engine(__func__, 4))
+		return;
+	sigprocmask(SIG_SETMASK, NULL, &before);
+	play.nr_registers_interrupted = 3;
+	ck_assert_int_eq(engine->ops->start(engine), 0);
+	ck_assert_int_eq(play.nr_registers_interrupted, 0);
+	play.nr_registers_interrupted = 3;
+	ck_assert_int_ge(engine->ops->watch(engine, &wait_ns), 0);
+	ck_assert_int_eq(play.nr_registers_interrupted, 0);
+	sigprocmask(SIG_SETMASK, NULL, &after);
+	for (int i = 1; i <= SIGRTMAX; i++)
+		ck_assert_int_eq(sigismember(&before, i),
+				 sigismember(&after, i));
+	ck_assert_int_eq(run(&op), 0);
+	close_engine();
+}
+END_TEST
+
 static void add_tests(TCase *tests)
 {
 	tcase_add_loop_test(tests, a_refused_op_is_not_lost, 0, 3);
@@ -390,6 +415,7 @@ static void add_tests(TCase *tests)
 	tcase_add_test(tests, calls_need_no_room);
 	tcase_add_test(tests, short_submits_lose_nothing);
 	tcase_add_test(tests, a_flag_with_nothing_behind_it_is_no_work);
+	tcase_add_test(tests, signals_keep_no_engine_from_starting);
 	tcase_add_test_raise_signal(tests, a_wake_that_fails_ends_the_process,
 				    SIGABRT);
 }

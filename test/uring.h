@@ -33,6 +33,8 @@ struct play {
 	/* The next so many setups fail, for want of memory or with this. */
 	int nr_setups_refused;
 	int setup_error;
+	/* The next so many registrations are interrupted by a signal. */
+	int nr_registers_interrupted;
 	/* What was seen. */
 	int nr_enters;
 	int nr_setups;
@@ -88,6 +90,12 @@ long __wrap_syscall(long number, ...)
 			errno = play.setup_error ? play.setup_error : ENOMEM;
 			return -1;
 		}
+	}
+	if (number == ZS_URING_SYSCALL_REGISTER &&
+	    play.nr_registers_interrupted > 0) {
+		play.nr_registers_interrupted--;
+		errno = EINTR;
+		return -1;
 	}
 	return __real_syscall(number, args[0], args[1], args[2], args[3],
 			      args[4], args[5]);

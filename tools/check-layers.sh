@@ -53,6 +53,9 @@ function complain(why) {
 	} else if (name == "syscall.h") {
 		if (file != "src/engine/bare.h")
 			complain("only src/engine/bare.h includes syscall.h")
+	} else if (name == "stack_probe.h") {
+		if (file != "src/mem/guard.c")
+			complain("only src/mem/guard.c includes stack_probe.h")
 	} else if (!index(name, "/"))
 		complain("\"" name "\" does not name its room")
 	else if (!index(" " below[room] " ", " " target " "))

@@ -3,13 +3,59 @@
 #include "engine/engine.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/assert.h"
 #include "base/explain.h"
+#include "engine/abi.h"
 #include "engine/blocking.h"
 #include "engine/epoll.h"
 #include "engine/uring.h"
+
+enum { TRIAL_STACK_SIZE = 64 << 10 };
+
+static const char no_threads[] =
+	"no thread can be started, and this kernel's io_uring would try for "
+	"ever; remedy: raise RLIMIT_NPROC (ulimit -u) or pids.max";
+
+static void *end_at_once(void *arg)
+{
+	return arg;
+}
+
+static bool can_start_thread(void)
+{
+	pthread_attr_t attributes;
+	sigset_t all, before;
+	pthread_t thread;
+	int error;
+
+	pthread_attr_init(&attributes);
+	pthread_attr_setstacksize(&attributes, TRIAL_STACK_SIZE);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	error = pthread_create(&thread, &attributes, end_at_once, NULL);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attributes);
+	if (error == 0)
+		pthread_join(thread, NULL);
+	return error == 0;
+}
+
+/*
+ * What an operation needs a thread of the kernel's for is cancelled where none
+ * can be started. But not by every kernel before 6.11: up to 5.10.223, 5.15.164
+ * and 6.1.104 it tries again and again, which keeps a CPU busy and can neither
+ * be seen nor ended. So there it must not come to that, as far as can be told
+ * now: such threads are subject to the same limits as ours.
+ */
+static bool lacks_threads(const struct zs_kernel *kernel)
+{
+	return !kernel->ops[ZS_URING_OP_BIND] && !can_start_thread();
+}
 
 /* 0, or an errno and a text for somebody who cannot have green_threads. */
 static int check_usable(const struct zs_kernel *kernel, const char *asked)
@@ -19,7 +65,9 @@ static int check_usable(const struct zs_kernel *kernel, const char *asked)
 
 	switch (kernel->verdict) {
 	case ZS_KERNEL_USABLE:
-		return 0;
+		if (!lacks_threads(kernel))
+			return 0;
+		return zs_explain_as(-EAGAIN, "%s: %s", asked, no_threads);
 	case ZS_KERNEL_DENIED:
 		error = -EPERM;
 		break;
@@ -39,7 +87,8 @@ static int choose(enum zs_execution_model asked, const struct zs_kernel *kernel,
 {
 	switch (asked) {
 	case ZS_MODEL_AUTO:
-		*chosen = kernel->verdict == ZS_KERNEL_USABLE ?
+		*chosen = kernel->verdict == ZS_KERNEL_USABLE &&
+					  !lacks_threads(kernel) ?
 				  ZS_MODEL_GREEN_THREADS :
 				  ZS_MODEL_THREAD_POOL;
 		return 0;
@@ -70,6 +119,10 @@ int zs_engine_choose(enum zs_execution_model asked,
 	if (*chosen == ZS_MODEL_GREEN_THREADS) {
 		snprintf(reason, size,
 			 "auto: io_uring has all that green_threads needs");
+		return 0;
+	}
+	if (kernel->verdict == ZS_KERNEL_USABLE) {
+		snprintf(reason, size, "auto: %s", no_threads);
 		return 0;
 	}
 	zs_kernel_why_denied(kernel, why, sizeof(why));

@@ -113,8 +113,9 @@ struct zs_engine {
 /*
  * Which model to take when @asked for one: a model by name is taken or refused,
  * auto takes green_threads where @kernel is usable, and else thread_pool. 0, or
- * -ENOSYS, -EPERM, -ENOMEM with a text for zs_explain(). @reason (@size bytes)
- * says why the one in *chosen was taken.
+ * -ENOSYS, -EPERM, -ENOMEM, -EAGAIN with a text for zs_explain(). @reason
+ * (@size bytes) says why the one in *chosen was taken. A kernel before 6.11 is
+ * usable only if a thread can be started, for which one is.
  */
 int zs_engine_choose(enum zs_execution_model asked,
 		     const struct zs_kernel *kernel,

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
@@ -178,6 +180,28 @@ int zs_ring_create(struct zs_ring *ring, const struct zs_kernel *kernel,
 }
 
 /*
+ * Until 5.18 or so the kernel lets nobody use the ring meanwhile, and waits
+ * until nobody does: some milliseconds, which any signal ends with EINTR, its
+ * handler restarting or not. Nothing was done then. Signals are blocked lest
+ * they keep it from ever coming to an end; those that cannot be (a stop, and a
+ * tracer) may still interrupt it.
+ */
+int zs_ring_register(const struct zs_ring *ring, uint32_t opcode, void *arg,
+		     uint32_t nr_args)
+{
+	sigset_t all, before;
+	int ret;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	do {
+		ret = zs_uring_register(ring->fd, opcode, arg, nr_args);
+	} while (ret == -EINTR);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	return ret;
+}
+
+/*
  * How many threads the kernel may use for the files of one of ours it takes
  * from the size of that thread's first ring, which may have been the probe's of
  * two entries; and an open of a FIFO has one for as long as it waits. Where
@@ -197,8 +221,7 @@ int zs_ring_enable(struct zs_ring *ring, const struct zs_kernel *kernel)
 					       .data = (uint64_t)ring->fd };
 	int ret;
 
-	ret = zs_uring_register(ring->fd, ZS_URING_REGISTER_ENABLE_RINGS, NULL,
-				0);
+	ret = zs_ring_register(ring, ZS_URING_REGISTER_ENABLE_RINGS, NULL, 0);
 	if (ret < 0)
 		return zs_explain_as(ret, "the ring cannot be enabled: %s",
 				     strerror(-ret));

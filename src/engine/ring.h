@@ -60,6 +60,10 @@ int zs_ring_create(struct zs_ring *ring, const struct zs_kernel *kernel,
 /* The thread that will use it, first. It becomes the ring's only issuer. 0, or
  * a negative errno with a text. */
 int zs_ring_enable(struct zs_ring *ring, const struct zs_kernel *kernel);
+/* Makes a call that registers something with the ring and may take a while: no
+ * signal cuts it short. As zs_uring_register(). */
+int zs_ring_register(const struct zs_ring *ring, uint32_t opcode, void *arg,
+		     uint32_t nr_args);
 /* That thread, last. Nothing may be in flight. */
 void zs_ring_disable(struct zs_ring *ring);
 /* Any thread. Unmapping comes before close: a mapping pins the ring, and with

@@ -28,7 +28,7 @@
 #include "engine/ring.h"
 
 /* user_data of what is not an op's; no op is at such an address. */
-#define USER_DATA_NOTHING UINT64_C(0)
+#define USER_DATA_NOTHING ZS_URING_NOTHING
 #define USER_DATA_WAKE UINT64_C(1)
 
 /* How long to wait before the kernel is asked again to take what it refused. */
@@ -40,26 +40,6 @@
 static struct zs_uring *uring_of(struct zs_engine *engine)
 {
 	return zs_container_of(engine, struct zs_uring, engine);
-}
-
-/* @target: the user_data of what is to end. */
-static bool queue_cancel(struct zs_uring *uring, uint64_t target)
-{
-	struct zs_sqe *sqe;
-
-	if (zs_ring_is_full(&uring->ring))
-		return false;
-	sqe = zs_ring_next_sqe(&uring->ring);
-	uring->nr_own++;
-	sqe->opcode = ZS_URING_OP_ASYNC_CANCEL;
-	sqe->flags = uring->cancel_sqe_flags;
-	sqe->fd = -1;
-	sqe->offset = 0;
-	sqe->addr = target;
-	sqe->length = 0;
-	sqe->op_flags = 0;
-	sqe->user_data = USER_DATA_NOTHING;
-	return true;
 }
 
 static bool queue_wake(struct zs_uring *uring)
@@ -120,37 +100,6 @@ static ZS_COLD bool queue_op(struct zs_uring *uring, struct zs_op *op)
 	return true;
 }
 
-/*
- * Does the kernel at times have it nowhere, where a cancel would find it? What
- * cannot be done though poll says that it can, it tries 128 times, each from
- * the task's own work, before a thread of its own waits for it: a cancel that
- * comes between two of these finds nothing (6.18). Such is the connecting of a
- * unix socket to a listener whose queue is full.
- */
-static bool is_elusive(const struct zs_op *op)
-{
-	return op->code == ZS_OP_CONNECT;
-}
-
-/* @op is with the kernel, and so is its cancel. */
-static void note_cancelled(struct zs_uring *uring, struct zs_op *op)
-{
-	if (zs_likely(!is_elusive(op)))
-		return;
-	op->cancel_waiting = true;
-	zs_queue_append(&uring->elusive, &op->link);
-}
-
-/* There may be no room: then the next reap does. */
-static ZS_COLD void cancel_elusive(struct zs_uring *uring)
-{
-	struct zs_link *link;
-
-	for (link = uring->elusive.first; link; link = link->next)
-		if (!queue_cancel(uring, zs_op_of(link)->user_data))
-			return;
-}
-
 /* As many as there is room for. Cancels first: they free what the kernel may
  * be short of. Their ops are with the kernel already. */
 static void queue_some_refused(struct zs_uring *uring)
@@ -159,11 +108,11 @@ static void queue_some_refused(struct zs_uring *uring)
 
 	while (uring->cancels.first) {
 		op = zs_op_of(uring->cancels.first);
-		if (!queue_cancel(uring, op->user_data))
+		if (!zs_uring_queue_cancel(uring, op->user_data))
 			return;
 		zs_queue_pop(&uring->cancels);
 		op->cancel_waiting = false;
-		note_cancelled(uring, op);
+		zs_uring_note_cancelled(uring, op);
 	}
 	while (uring->deferred.first) {
 		op = zs_op_of(uring->deferred.first);
@@ -225,8 +174,9 @@ static bool uring_submit(struct zs_engine *engine, struct zs_op *op)
 /* False: there is no room, nor does the kernel make any. */
 static bool ask_to_end(struct zs_uring *uring, const struct zs_op *op)
 {
-	return queue_cancel(uring, op->user_data) ||
-	       (hand_over(uring) && queue_cancel(uring, op->user_data));
+	return zs_uring_queue_cancel(uring, op->user_data) ||
+	       (hand_over(uring) &&
+		zs_uring_queue_cancel(uring, op->user_data));
 }
 
 /* One whose completion waits to be reaped is cancelled like any other: the
@@ -253,7 +203,7 @@ static void uring_cancel(struct zs_engine *engine, struct zs_op *op)
 	}
 	ZS_ASSERT(op->state == ZS_OP_IN_FLIGHT);
 	if (ask_to_end(uring, op)) {
-		note_cancelled(uring, op);
+		zs_uring_note_cancelled(uring, op);
 		return;
 	}
 	ZS_COUNT(engine->counters.deferred, 1);
@@ -296,6 +246,7 @@ static bool uring_detach(struct zs_engine *engine, struct zs_op *op,
 	detached->next = uring->detached;
 	uring->detached = detached;
 	op->user_data = USER_DATA_NOTHING;
+	zs_uring_start_chase(uring);
 	return true;
 }
 
@@ -520,11 +471,8 @@ static void uring_reap(struct zs_engine *engine, struct zs_queue *done,
 		zs_uring_forget_signals(uring);
 	if (zs_unlikely(has_refused(uring)))
 		queue_refused(uring);
-	if (zs_unlikely(uring->elusive.first != NULL)) {
-		cancel_elusive(uring);
-		if (wait_ns > REFUSED_WAIT_NS)
-			wait_ns = REFUSED_WAIT_NS;
-	}
+	if (zs_unlikely(zs_uring_is_chasing(uring)))
+		wait_ns = zs_uring_chase(uring, wait_ns);
 	uring->is_polling = wait_ns <= 0;
 	/* TASKRUN is no reason not to wait: that begins with such work. */
 	if (has_completions(uring))
@@ -573,7 +521,7 @@ static bool uring_finish(struct zs_engine *engine)
 	zs_returns_collect(&uring->returns, &done);
 	while (uring->wake_armed) {
 		if (!is_asked)
-			is_asked = queue_cancel(uring, USER_DATA_WAKE);
+			is_asked = zs_uring_queue_cancel(uring, USER_DATA_WAKE);
 		uring_reap(engine, &done,
 			   is_asked ? INT64_MAX : REFUSED_WAIT_NS);
 	}

@@ -29,6 +29,9 @@ enum { ZS_URING_ADDRESS_SHIFT = 4, ZS_URING_ADDRESS_BITS = 44 };
 static_assert(ZS_OP_ALIGNMENT == 1 << ZS_URING_ADDRESS_SHIFT, "");
 #define ZS_URING_ADDRESS_MASK ((UINT64_C(1) << ZS_URING_ADDRESS_BITS) - 1)
 
+/* user_data of what nobody waits for; no op is at such an address. */
+#define ZS_URING_NOTHING UINT64_C(0)
+
 /* How the entry of an op starts: as struct zs_sqe does. */
 struct zs_sqe_start {
 	uint8_t opcode;
@@ -61,6 +64,8 @@ struct zs_uring {
 	/* An enter has found nothing behind TASKRUN: see uring_ready(). */
 	bool is_flag_stale;
 	bool is_finishing;
+	/* The kernel may miss what a cancel is for: see is_elusive(). */
+	bool loses_cancels;
 	/* Somebody else waits, for wake_fd, which no read is armed for. */
 	bool is_embedded;
 	/* Ops and cancels that found the queue full and the kernel unwilling to
@@ -69,6 +74,8 @@ struct zs_uring {
 	struct zs_queue cancels;
 	/* Ops whose cancel is sent again until they end: see is_elusive(). */
 	struct zs_queue elusive;
+	int64_t chase_ns; /* when the next time */
+	int64_t chase_pause_ns;
 	struct zs_detached *detached;
 	/* Done without the kernel, for the next reap. */
 	struct zs_queue done;
@@ -77,6 +84,23 @@ struct zs_uring {
 	int wake_fd; /* eventfd; anyone writes */
 	uint64_t wake_count;
 };
+
+/* Are there cancels that may have to be sent again? */
+static ZS_ALWAYS_INLINE bool zs_uring_is_chasing(const struct zs_uring *uring)
+{
+	return uring->elusive.first ||
+	       (zs_unlikely(uring->detached != NULL) && uring->loses_cancels);
+}
+
+/* uring_chase.c. Asks for the end of what has the user_data @target. False:
+ * there is no room. */
+bool zs_uring_queue_cancel(struct zs_uring *uring, uint64_t target);
+/* @op is with the kernel, and so is its cancel. */
+void zs_uring_note_cancelled(struct zs_uring *uring, struct zs_op *op);
+/* There is something new among what is_chasing() looks at. */
+void zs_uring_start_chase(struct zs_uring *uring);
+/* In each reap while there is: how long that may wait, of @wait_ns. */
+int64_t zs_uring_chase(struct zs_uring *uring, int64_t wait_ns);
 
 /* uring_watch.c. The engine's watch(). */
 int zs_uring_watch(struct zs_engine *engine, int64_t *wait_ns);

@@ -17,6 +17,9 @@ static void init(struct zs_uring *uring, const struct zs_kernel *kernel,
 	uring->engine.ops = &zs_uring_ops;
 	uring->kernel = kernel;
 	uring->is_watched = zs_memcheck_is_watching();
+	/* What closed the last gap has no mark of its own, so one that came
+	 * with a release soon after stands for it. */
+	uring->loses_cancels = !kernel->ops[ZS_URING_OP_BIND];
 	if (kernel->has_cqe_skip)
 		uring->cancel_sqe_flags = ZS_URING_SQE_CQE_SKIP_SUCCESS;
 	zs_queue_init(&uring->deferred);

@@ -21,8 +21,8 @@
 
 static int embed(struct zs_uring *uring)
 {
-	int ret = zs_uring_register(uring->ring.fd, ZS_URING_REGISTER_EVENTFD,
-				    &uring->wake_fd, 1);
+	int ret = zs_ring_register(&uring->ring, ZS_URING_REGISTER_EVENTFD,
+				   &uring->wake_fd, 1);
 
 	if (ret < 0)
 		return ret;
@@ -41,7 +41,7 @@ int zs_uring_watch(struct zs_engine *engine, int64_t *wait_ns)
 		return ret;
 	engine->ops->flush(engine);
 	if ((uring->deferred.first || uring->cancels.first ||
-	     uring->elusive.first || zs_ring_pending(&uring->ring)) &&
+	     zs_uring_is_chasing(uring) || zs_ring_pending(&uring->ring)) &&
 	    *wait_ns > REFUSED_WAIT_NS)
 		*wait_ns = REFUSED_WAIT_NS;
 	return uring->wake_fd;

@@ -41,21 +41,39 @@ ZS_PUBLIC int zs_close(int fd)
 	return ret;
 }
 
+/* Before 6.4 a pipe is for a thread of the kernel's, and that may not be to be
+ * had: a signal that is pending keeps it from starting (6.1). */
+static ZS_ALWAYS_INLINE ssize_t move(enum zs_op_code code, int fd,
+				     const void *buffer, size_t length,
+				     uint64_t offset)
+{
+	struct zs_op op;
+	int ret;
+
+	if (zs_transfer_is_bad(buffer, length))
+		return zs_explain_none(-EINVAL);
+	op.result = 0;
+	ret = zs_transfer_by(&op, code, fd, buffer, length, offset, 0);
+	if (zs_unlikely(ret == -EAGAIN && op.result == ZS_OP_WOULD_WAIT))
+		return zs_transfer_when_ready(&op);
+	return ret;
+}
+
 ZS_PUBLIC ssize_t zs_read(int fd, void *buffer, size_t length)
 {
-	return zs_transfer(ZS_OP_READ, fd, buffer, length, OWN_POSITION, 0);
+	return move(ZS_OP_READ, fd, buffer, length, OWN_POSITION);
 }
 
 ZS_PUBLIC ssize_t zs_write(int fd, const void *buffer, size_t length)
 {
-	return zs_transfer(ZS_OP_WRITE, fd, buffer, length, OWN_POSITION, 0);
+	return move(ZS_OP_WRITE, fd, buffer, length, OWN_POSITION);
 }
 
 ZS_PUBLIC ssize_t zs_pread(int fd, void *buffer, size_t length, int64_t offset)
 {
 	if (offset < 0)
 		return zs_explain_none(-EINVAL);
-	return zs_transfer(ZS_OP_READ, fd, buffer, length, (uint64_t)offset, 0);
+	return move(ZS_OP_READ, fd, buffer, length, (uint64_t)offset);
 }
 
 ZS_PUBLIC ssize_t zs_pwrite(int fd, const void *buffer, size_t length,
@@ -63,8 +81,7 @@ ZS_PUBLIC ssize_t zs_pwrite(int fd, const void *buffer, size_t length,
 {
 	if (offset < 0)
 		return zs_explain_none(-EINVAL);
-	return zs_transfer(ZS_OP_WRITE, fd, buffer, length, (uint64_t)offset,
-			   0);
+	return move(ZS_OP_WRITE, fd, buffer, length, (uint64_t)offset);
 }
 
 ZS_PUBLIC int zs_fsync(int fd)

@@ -68,6 +68,11 @@ zs_transfer_on_ring(struct zs_worker *worker, struct zs_op *op,
 	return zs_await_on_ring(worker, op, &asked);
 }
 
+/* vector.c. Of a read or write that ended with ZS_OP_WOULD_WAIT: the ring
+ * leaves the waiting to us, since it lacks the operation or could start no
+ * thread for it. Its result in the end. */
+int zs_transfer_when_ready(struct zs_op *op);
+
 static ZS_ALWAYS_INLINE int zs_transfer(enum zs_op_code code, int fd,
 					const void *buffer, size_t length,
 					uint64_t offset, int flags)

@@ -11,6 +11,7 @@
 #include "engine/op.h"
 #include "io/await.h"
 #include "io/net.h"
+#include "io/transfer.h"
 #include "zsync/file.h"
 #include "zsync/net.h"
 
@@ -19,17 +20,17 @@ enum {
 	HIGH_PRIORITY = 0x1, /* RWF_HIPRI: for rings of another kind */
 };
 
-/* Without such calls a ring leaves the waiting to us, and says so: -EAGAIN may
- * as well be the file's own answer, which is no reason to ask it again. */
-static int wait_and_move(struct zs_op *op)
+/* -EAGAIN may as well be the file's own answer, which is no reason to ask it
+ * again. */
+int zs_transfer_when_ready(struct zs_op *op)
 {
+	bool reads = op->code == ZS_OP_READ || op->code == ZS_OP_READV;
 	bool keeps = zs_fds_keep(zs_worker_task(), op->fd);
 	int ret = -EAGAIN;
 
 	while (op->result == ZS_OP_WOULD_WAIT && ret == -EAGAIN &&
 	       !op->cancel_asked) {
-		ret = zs_poll_fd(op->fd,
-				 op->code == ZS_OP_READV ? POLLIN : POLLOUT);
+		ret = zs_poll_fd(op->fd, reads ? POLLIN : POLLOUT);
 		if (ret >= 0)
 			ret = zs_await(op);
 	}
@@ -56,7 +57,7 @@ static ssize_t move(enum zs_op_code code, int fd, const struct iovec *parts,
 		return zs_explain_none(-EOPNOTSUPP);
 	ret = zs_await(&op);
 	if (zs_unlikely(op.result == ZS_OP_WOULD_WAIT))
-		return wait_and_move(&op);
+		return zs_transfer_when_ready(&op);
 	return ret;
 }
 

@@ -12,6 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "stack_probe.h"
+
 #include "base/explain.h"
 #include "mem/advise.h"
 
@@ -31,6 +33,8 @@ void zs_guards_init(struct zs_guards *guards)
 {
 	memset(guards, 0, sizeof(*guards));
 	guards->size = GUARD_PAGES * (size_t)sysconf(_SC_PAGESIZE);
+	if (guards->size < ZS_STACK_PROBE_STEP)
+		guards->size = ZS_STACK_PROBE_STEP;
 }
 
 void zs_guards_fini(struct zs_guards *guards)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Guards below stacks, for the pool of stacks (stack.c) and its worker's thread
- * alone: how this kernel has them, and in which state of the process's memory.
+ * Guards below stacks, which no frame steps over, for the pool of stacks
+ * (stack.c) and its worker's thread alone: how this kernel has them, and in
+ * which state of the process's memory.
  *
  * MADV_GUARD_INSTALL (Linux 6.13) costs no mapping, and many are installed by
  * one call. Before that it is mprotect(), two mappings a stack: of
@@ -19,7 +20,7 @@
 #define ZS_GUARD_BATCH 32
 
 struct zs_guards {
-	size_t size;		 /* of each; constant */
+	size_t size;		 /* of each, at least four pages; constant */
 	bool by_mprotect;	 /* this kernel knows no other, or is to
 				  * seem so; may be set before the first */
 	bool one_by_one;	 /* this kernel installs one a call */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Stacks of tasks: carved out of large maps, each with a guard of four pages
- * below it (guard.h), kept hot in a LIFO cache. One pool for each size of a
- * worker's stacks, one thread.
+ * Stacks of tasks: carved out of large maps, each with a guard below it
+ * (guard.h), kept hot in a LIFO cache. One pool for each size of a worker's
+ * stacks, one thread.
  *
  * What is free gives its memory back by and by: up to @cache stacks keep all
  * their pages, four times as many the top one, which the next task touches at
