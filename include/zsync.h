@@ -37,6 +37,7 @@
 #include <zsync/runtime.h>
 #include <zsync/signal.h>
 #include <zsync/stats.h>
+#include <zsync/sync.h>
 #include <zsync/task.h>
 #include <zsync/time.h>
 
