@@ -117,6 +117,6 @@ void zs_wait_cancel(struct zs_waiter *waiter)
 {
 	struct zs_task *task = waiter->wake.task;
 
-	waiter->result = zs_scope_error(task->scope);
+	waiter->result = zs_task_wait_error(task);
 	zs_task_wake(task);
 }
