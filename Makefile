@@ -159,11 +159,15 @@ run: $(O)/bench/zsync-bench
 peer-tbb := $(if $(wildcard /usr/include/tbb/task_group.h),peer-tbb)
 peer-openmp := $(if $(filter peers,$(MAKECMDGOALS)),$(if $(call \
 	accepted,-fopenmp),peer-openmp))
-peers: $(addprefix $(O)/bench/peers/,$(peer-tbb) $(peer-openmp))
+peer-go := $(if $(filter peers,$(MAKECMDGOALS)),$(if $(shell command -v go),peer-go))
+peers: $(addprefix $(O)/bench/peers/,$(peer-tbb) $(peer-openmp) $(peer-go))
 $(O)/bench/peers/peer-tbb: bench/peers/peer_tbb.cc
 	$(call quiet,CXX,$@)mkdir -p $(@D); $(CXX) -O2 -std=c++17 -o $@ $< -ltbb
 $(O)/bench/peers/peer-openmp: bench/peers/peer_openmp.c bench/forkjoin_work.h
 	$(call quiet,CC,$@)mkdir -p $(@D); $(CC) -O2 -std=gnu11 -fopenmp -o $@ $<
+
+$(O)/bench/peers/peer-go: bench/peers/peer_go.go
+	$(call quiet,GO,$@)mkdir -p $(@D); GOFLAGS= GO111MODULE=off go build -o $@ $<
 
 bench-counts: $(O)/bench/zsync-counts
 	$(Q)$<

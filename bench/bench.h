@@ -19,7 +19,7 @@
 
 enum {
 	BENCH_ROUNDS_MAX = 99,
-	BENCH_RESULTS_MAX = 64,
+	BENCH_RESULTS_MAX = 160,
 	BENCH_LINES_MAX = 64,
 };
 
@@ -169,6 +169,7 @@ extern const struct bench bench_timer_wheel;
 extern const struct bench bench_ring_nop;
 extern const struct bench bench_wake;
 extern const struct bench bench_mutex;
+extern const struct bench bench_channel;
 
 /* How many rounds to run, where the benchmark itself would take @own, or
  * @own_quick with --quick. */

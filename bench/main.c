@@ -29,6 +29,7 @@ static const struct bench *const benches[] = {
 	&bench_wake,
 	&bench_timer_wheel,
 	&bench_mutex,
+	&bench_channel,
 };
 /* clang-format on */
 enum { NUM_BENCHES = sizeof(benches) / sizeof(benches[0]) };
