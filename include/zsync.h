@@ -43,6 +43,7 @@
 #include <zsync/shield.h>
 #include <zsync/signal.h>
 #include <zsync/stats.h>
+#include <zsync/sync.h>
 #include <zsync/task.h>
 #include <zsync/time.h>
 

@@ -71,6 +71,20 @@ static inline void zs_waiters_append(struct zs_waiters *queue,
 	queue->last = waiter;
 }
 
+/* For who has waited before, and goes on to. */
+static inline void zs_waiters_prepend(struct zs_waiters *queue,
+				      struct zs_waiter *waiter)
+{
+	waiter->next = queue->first;
+	waiter->prev = NULL;
+	waiter->is_queued = true;
+	if (queue->first)
+		queue->first->prev = waiter;
+	else
+		queue->last = waiter;
+	queue->first = waiter;
+}
+
 static inline void zs_waiters_remove(struct zs_waiters *queue,
 				     struct zs_waiter *waiter)
 {
