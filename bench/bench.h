@@ -168,6 +168,7 @@ extern const struct bench bench_task_memory;
 extern const struct bench bench_timer_wheel;
 extern const struct bench bench_ring_nop;
 extern const struct bench bench_wake;
+extern const struct bench bench_mutex;
 
 /* How many rounds to run, where the benchmark itself would take @own, or
  * @own_quick with --quick. */

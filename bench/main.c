@@ -28,6 +28,7 @@ static const struct bench *const benches[] = {
 	&bench_ring_nop,
 	&bench_wake,
 	&bench_timer_wheel,
+	&bench_mutex,
 };
 /* clang-format on */
 enum { NUM_BENCHES = sizeof(benches) / sizeof(benches[0]) };

@@ -9,20 +9,20 @@
 #include "base/text.h"
 #include "sync/gate.h"
 
-static ZS_RACY void describe(const void *object, struct zs_text *text)
+static ZS_RACY void describe_notify(const void *object, struct zs_text *text)
 {
 	zs_gate_describe(object, text, "notification ");
 }
 
 /* A waiter that was chosen has been taken out, and is not cancelled any more:
  * what it was told is not lost. */
-static const struct zs_wait_type waiting = {
+static const struct zs_wait_type waiting_for_notify = {
 	.cancel = zs_gate_cancel,
-	.describe = describe,
+	.describe = describe_notify,
 };
 
 /* Within the gate. */
-static bool take(struct zs_notify *notify)
+static bool take_permit(struct zs_notify *notify)
 {
 	bool has_permit = notify->gate.number > 0;
 
@@ -42,12 +42,12 @@ ZS_PUBLIC int zs_notify_wait(struct zs_notify *notify)
 	if (ret < 0)
 		return ret;
 	zs_gate_enter(&notify->gate);
-	if (take(notify)) {
+	if (take_permit(notify)) {
 		zs_gate_leave(&notify->gate);
 		return 0;
 	}
 	zs_waiter_init(&waiter, worker, notify);
-	return zs_gate_wait(&notify->gate, &waiter, &waiting);
+	return zs_gate_wait(&notify->gate, &waiter, &waiting_for_notify);
 }
 
 ZS_PUBLIC int zs_notify_try_wait(struct zs_notify *notify)
@@ -57,7 +57,7 @@ ZS_PUBLIC int zs_notify_try_wait(struct zs_notify *notify)
 	if (!notify)
 		return zs_explain_none(-EINVAL);
 	zs_gate_enter(&notify->gate);
-	has_permit = take(notify);
+	has_permit = take_permit(notify);
 	zs_gate_leave(&notify->gate);
 	return has_permit ? 0 : zs_explain_none(-EAGAIN);
 }
