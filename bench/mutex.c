@@ -282,8 +282,9 @@ static int contend_by_tasks(void *arg)
 
 	(void)arg;
 	ret = keep_model();
-	if (ret == 0)
-		ret = zs_nursery_open(&nursery, NULL);
+	if (ret < 0)
+		return ret;
+	ret = zs_nursery_open(&nursery, NULL);
 	if (ret < 0)
 		return ret;
 	if (pthread_create(&stopper, NULL, stop_after_period, NULL) != 0)

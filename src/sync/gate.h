@@ -22,9 +22,7 @@ static_assert(sizeof(struct zs_waiters) == offsetof(struct zs_gate, lock) &&
 		      offsetof(struct zs_waiters, last) ==
 			      offsetof(struct zs_gate, last),
 	      "a queue of waiters");
-static_assert(sizeof(struct zs_lock) == sizeof(uint32_t) &&
-		      _Alignof(struct zs_lock) == _Alignof(uint32_t),
-	      "a lock");
+static_assert(sizeof(struct zs_lock) == sizeof(uint32_t), "a lock");
 
 static ZS_ALWAYS_INLINE struct zs_waiters *zs_gate_waiters(struct zs_gate *gate)
 {
