@@ -28,6 +28,9 @@ struct kind {
 	int (*wait)(void);
 	int (*let_go)(void);
 	int (*give_back)(void);
+	/* @let_go may be called by another one than @prepare, and does not
+	 * wait. */
+	bool any_may_let_go;
 };
 
 static int nothing(void)
@@ -199,19 +202,19 @@ static int end_once(void)
 }
 
 static const struct kind kinds[] = {
-	{ "mutex", lock_mutex, lock_mutex, unlock_mutex, unlock_mutex },
-	{ "cond", nothing, wait_for_cond, signal_cond, nothing },
-	{ "sem", nothing, acquire, release, nothing },
-	{ "notify", nothing, wait_for_notify, notify_one, nothing },
-	{ "group", add_to_group, wait_for_group, group_done, nothing },
-	{ "latch", close_latch, wait_for_latch, open_latch, nothing },
-	{ "barrier", prepare_barrier, wait_at_barrier, come_to_barrier,
-	  nothing },
-	{ "read", write_lock, read_lock, write_unlock, read_unlock },
+	{ "mutex", lock_mutex, lock_mutex, unlock_mutex, unlock_mutex, false },
+	{ "cond", nothing, wait_for_cond, signal_cond, nothing, true },
+	{ "sem", nothing, acquire, release, nothing, true },
+	{ "notify", nothing, wait_for_notify, notify_one, nothing, true },
+	{ "group", add_to_group, wait_for_group, group_done, nothing, true },
+	{ "latch", close_latch, wait_for_latch, open_latch, nothing, true },
+	{ "barrier", prepare_barrier, wait_at_barrier, come_to_barrier, nothing,
+	  true },
+	{ "read", write_lock, read_lock, write_unlock, read_unlock, false },
 	{ "write behind a reader", read_lock, write_lock, read_unlock,
-	  write_unlock },
-	{ "write", write_lock, write_lock, write_unlock, write_unlock },
-	{ "once", begin_once, run_once, end_once, nothing },
+	  write_unlock, true },
+	{ "write", write_lock, write_lock, write_unlock, write_unlock, false },
+	{ "once", begin_once, run_once, end_once, nothing, false },
 };
 enum { NR_KINDS = sizeof(kinds) / sizeof(*kinds) };
 
@@ -373,6 +376,36 @@ static int let_go_and_cancel(void *arg)
 	return 0;
 }
 
+static void *let_go_in_thread(void *arg)
+{
+	assert_ok(kind->let_go());
+	return arg;
+}
+
+/* Its worker has yet to hear that it may go on. */
+static int let_go_by_thread_and_cancel(void *arg)
+{
+	struct zs_nursery nursery;
+
+	(void)arg;
+	assert_ok(kind->prepare());
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	assert_ok(zs_nursery_spawn(nursery, wait_once, NULL));
+	assert_ok(zs_yield());
+	run_in_thread(let_go_in_thread, NULL);
+	assert_ok(zs_nursery_cancel(nursery));
+	ck_assert_int_eq(zs_nursery_wait(nursery), -ECANCELED);
+	ck_assert_int_eq(result, 0);
+	return 0;
+}
+
+START_TEST(who_was_let_go_by_a_thread_is_not_cancelled)
+{
+	if (kinds[_i].any_may_let_go)
+		run_with(&kinds[_i], let_go_by_thread_and_cancel);
+}
+END_TEST
+
 START_TEST(who_was_let_go_is_not_cancelled)
 {
 	run_with(&kinds[_i], let_go_and_cancel);
@@ -457,6 +490,8 @@ static Suite *sync_waits_suite(void)
 	tcase_add_loop_test(tests, cancelled_scope_has_no_waits, 0, NR_KINDS);
 	tcase_add_loop_test(tests, who_was_let_go_is_not_cancelled, 0,
 			    NR_KINDS);
+	tcase_add_loop_test(tests, who_was_let_go_by_a_thread_is_not_cancelled,
+			    0, NR_KINDS);
 	tcase_add_loop_test(tests, thread_that_is_no_workers_waits, 0,
 			    NR_KINDS);
 	tcase_add_loop_test(tests, timers_function_is_refused, 0, NR_KINDS);

@@ -12,14 +12,14 @@
 #include "base/text.h"
 #include "sync/mutex.h"
 
-static ZS_RACY void describe(const void *object, struct zs_text *text)
+static ZS_RACY void describe_cond(const void *object, struct zs_text *text)
 {
 	zs_gate_describe(object, text, "condition ");
 }
 
-static const struct zs_wait_type waiting = {
+static const struct zs_wait_type waiting_for_signal = {
 	.cancel = zs_gate_cancel,
-	.describe = describe,
+	.describe = describe_cond,
 };
 
 ZS_PUBLIC int zs_cond_wait(struct zs_cond *cond, struct zs_mutex *mutex)
@@ -41,7 +41,7 @@ ZS_PUBLIC int zs_cond_wait(struct zs_cond *cond, struct zs_mutex *mutex)
 	zs_waiters_append(zs_gate_waiters(&cond->gate), &waiter);
 	zs_gate_leave(&cond->gate);
 	zs_mutex_unlock(mutex);
-	zs_wait(&waiter, &waiting, &waiter);
+	zs_wait(&waiter, &waiting_for_signal, &waiter);
 	zs_mutex_lock_deaf(mutex, worker);
 	return waiter.result;
 }

@@ -3,10 +3,10 @@
  * Every execution of small programs that wait: exactly one of who lets a waiter
  * go and of who cancels it ends its wait, and what was given is not lost; of
  * the queues of one choice exactly one gives it; a mutex is one owner's at a
- * time, and no waiter is forgotten.
+ * time, and no waiter is forgotten, nor is a signal; and what is waited with may
+ * be freed when that is over.
  *
- * It is the real wait.c, gate.c, notify.c and mutex.c, within locks that are
- * the explorer's. Each thread is a worker with one task; while that is parked
+ * It is the real code, within locks that are the explorer's. Each thread is a worker with one task; while that is parked
  * its worker handles messages. Or it is no worker's.
  */
 #include <string.h>
@@ -47,6 +47,8 @@ static void park(const struct zs_wait_type *type, const void *waits_on);
 #include "sync/gate.c"
 #include "sync/wait.c"
 #include "sync/notify.c"
+#include "sync/count.c"
+#include "sync/cond.c"
 #include "sync/mutex.c"
 
 enum { NUM_TASKS = 3 };
@@ -57,8 +59,10 @@ static struct zs_scope scope; /* of task 0 */
 static struct zs_scope calm;  /* of the others */
 static struct zs_notify notify;
 static struct zs_mutex mutex;
+static struct zs_cond cond;
 static int results[NUM_TASKS + 1];
-static int payload; /* plain memory */
+static int payload;	/* plain memory */
+static int num_to_come; /* who comes last frees the mutex; 0: nobody does */
 
 /* --- the world around it --- */
 
@@ -128,6 +132,8 @@ static void make(void)
 	memset(&calm, 0, sizeof(calm));
 	memset(&notify, 0, sizeof(notify));
 	memset(&mutex, 0, sizeof(mutex));
+	memset(&cond, 0, sizeof(cond));
+	num_to_come = 0;
 	memset(&thread_event, 0, sizeof(thread_event));
 	payload = 0;
 	for (int i = 0; i < NUM_TASKS; i++) {
@@ -287,22 +293,75 @@ static void expect_one(void)
 	model_assert(num_given == 1);
 }
 
-/* --- the mutex --- */
+/* --- counts --- */
 
-static void increase(void)
+static struct zs_latch latch;
+
+static void make_latch(void)
 {
+	make();
+	zs_latch_init(&latch, 1);
+}
+
+static void wait_and_free(void)
+{
+	be(0);
+	results[0] = zs_latch_wait(&latch);
+	model_retire(&latch, sizeof(latch));
+	model_read(&payload);
+}
+
+static void count_down_once(void)
+{
+	be(1);
 	model_write(&payload);
-	payload++;
+	zs_latch_count_down(&latch, 1);
+}
+
+static void expect_success(void)
+{
+	model_assert(results[0] == 0);
+}
+
+/* --- the mutex and the condition variable --- */
+
+static void make_freed(void)
+{
+	make();
+	num_to_come = 3;
 }
 
 static void lock_as(int task)
 {
+	bool is_last;
+
 	be(task);
 	results[task] = zs_mutex_lock(&mutex);
 	if (results[task] < 0)
 		return;
-	increase();
+	model_write(&payload);
+	is_last = ++payload == num_to_come;
 	model_assert(zs_mutex_unlock(&mutex) == 0);
+	if (is_last)
+		model_retire(&mutex, sizeof(mutex));
+}
+
+static void await_payload(void)
+{
+	be(0);
+	model_assert(zs_mutex_lock(&mutex) == 0);
+	model_read(&payload);
+	while (payload == 0) {
+		model_assert(zs_cond_wait(&cond, &mutex) == 0);
+		model_read(&payload);
+	}
+	results[0] = zs_mutex_unlock(&mutex);
+}
+
+static void make_payload(void)
+{
+	lock_as(1);
+	zs_cond_signal(&cond);
 }
 
 static void lock_0(void)
@@ -345,6 +404,12 @@ static void expect_three(void)
 	model_assert(payload == 3);
 }
 
+static void expect_two_or_three(void)
+{
+	expect_free();
+	model_assert(payload == 2 + (results[0] == 0));
+}
+
 static void expect_four(void)
 {
 	expect_free();
@@ -381,11 +446,23 @@ static const struct model_case cases[] = {
 	  make,
 	  { lock_0, lock_1, cancel_task },
 	  expect_one_or_two },
-	{ "a mutex of three", make, { lock_0, lock_1, lock_2 }, expect_three },
+	{ "a latch that is freed",
+	  make_latch,
+	  { wait_and_free, count_down_once },
+	  expect_success },
+	{ "a signal", make, { await_payload, make_payload }, expect_success },
+	{ "a mutex of three, freed by the last",
+	  make_freed,
+	  { lock_0, lock_1, lock_2 },
+	  expect_three },
 	{ 0 },
 };
 
 static const struct model_case large_cases[] = {
+	{ "a mutex of three and a cancel",
+	  make,
+	  { lock_0, lock_1, lock_2, cancel_task },
+	  expect_two_or_three },
 	{ "a mutex of three, one of whom comes again",
 	  make,
 	  { lock_0, lock_1_twice, lock_2 },
