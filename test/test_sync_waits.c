@@ -23,7 +23,7 @@ static struct zs_notify once_may_end;
 /* One kind of wait. @prepare makes the next call of @wait one that waits, and
  * @let_go ends that; @give_back is for who has got it. */
 struct kind {
-	const char *name;
+	const char *waits_for; /* in a report */
 	int (*prepare)(void);
 	int (*wait)(void);
 	int (*let_go)(void);
@@ -202,19 +202,27 @@ static int end_once(void)
 }
 
 static const struct kind kinds[] = {
-	{ "mutex", lock_mutex, lock_mutex, unlock_mutex, unlock_mutex, false },
-	{ "cond", nothing, wait_for_cond, signal_cond, nothing, true },
-	{ "sem", nothing, acquire, release, nothing, true },
-	{ "notify", nothing, wait_for_notify, notify_one, nothing, true },
-	{ "group", add_to_group, wait_for_group, group_done, nothing, true },
-	{ "latch", close_latch, wait_for_latch, open_latch, nothing, true },
-	{ "barrier", prepare_barrier, wait_at_barrier, come_to_barrier, nothing,
-	  true },
-	{ "read", write_lock, read_lock, write_unlock, read_unlock, false },
-	{ "write behind a reader", read_lock, write_lock, read_unlock,
+	{ "waits for mutex 0x", lock_mutex, lock_mutex, unlock_mutex,
+	  unlock_mutex, false },
+	{ "waits for condition 0x", nothing, wait_for_cond, signal_cond,
+	  nothing, true },
+	{ "waits for semaphore 0x", nothing, acquire, release, nothing, true },
+	{ "waits for notification 0x", nothing, wait_for_notify, notify_one,
+	  nothing, true },
+	{ "waits for wait group 0x", add_to_group, wait_for_group, group_done,
+	  nothing, true },
+	{ "waits for latch 0x", close_latch, wait_for_latch, open_latch,
+	  nothing, true },
+	{ "waits for barrier 0x", prepare_barrier, wait_at_barrier,
+	  come_to_barrier, nothing, true },
+	{ "waits for reading under lock 0x", write_lock, read_lock,
+	  write_unlock, read_unlock, false },
+	{ "waits for writing under lock 0x", read_lock, write_lock, read_unlock,
 	  write_unlock, true },
-	{ "write", write_lock, write_lock, write_unlock, write_unlock, false },
-	{ "once", begin_once, run_once, end_once, nothing, false },
+	{ "waits for writing under lock 0x", write_lock, write_lock,
+	  write_unlock, write_unlock, false },
+	{ "waits for what is done once, 0x", begin_once, run_once, end_once,
+	  nothing, false },
 };
 enum { NR_KINDS = sizeof(kinds) / sizeof(*kinds) };
 
@@ -324,6 +332,34 @@ static int have_it_time_out(void *arg)
 START_TEST(deadline_ends_a_wait)
 {
 	run_with(&kinds[_i], have_it_time_out);
+}
+END_TEST
+
+static int have_it_never_end(void *arg)
+{
+	struct zs_nursery nursery;
+
+	(void)arg;
+	assert_ok(kind->prepare());
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	assert_ok(zs_nursery_spawn(nursery, wait_once, NULL));
+	assert_ok(zs_nursery_wait(nursery));
+	ck_assert_int_eq(result, -EDEADLK);
+	let_go_and_wait_again();
+	return 0;
+}
+
+START_TEST(wait_that_nothing_can_end_is_a_deadlock)
+{
+	struct capture capture;
+
+	/* There it is the first one's wait that ends, whatever it waits on. */
+	if (kinds[_i].wait == run_once)
+		return;
+	begin_capture(&capture);
+	run_with(&kinds[_i], have_it_never_end);
+	end_capture(&capture);
+	ck_assert_ptr_nonnull(strstr(capture.text, kinds[_i].waits_for));
 }
 END_TEST
 
@@ -487,6 +523,8 @@ static Suite *sync_waits_suite(void)
 	tcase_set_timeout(tests, 20);
 	tcase_add_loop_test(tests, cancel_ends_a_wait, 0, NR_KINDS);
 	tcase_add_loop_test(tests, deadline_ends_a_wait, 0, NR_KINDS);
+	tcase_add_loop_test(tests, wait_that_nothing_can_end_is_a_deadlock, 0,
+			    NR_KINDS);
 	tcase_add_loop_test(tests, cancelled_scope_has_no_waits, 0, NR_KINDS);
 	tcase_add_loop_test(tests, who_was_let_go_is_not_cancelled, 0,
 			    NR_KINDS);

@@ -18,6 +18,7 @@
  * A call that waits is ended by a cancel or by a deadline of its scope:
  * -ECANCELED or -ETIMEDOUT, and then it has got nothing, nor taken anything
  * from anyone else. One that was let go before the cancel came says so: 0.
+ * Where nobody is left who could let it go it ends with -EDEADLK, see zsync(7).
  *
  * Order. Who waits is served first in, first out, but for the mutex.
  */
