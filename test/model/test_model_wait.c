@@ -3,11 +3,12 @@
  * Every execution of small programs that wait: exactly one of who lets a waiter
  * go and of who cancels it ends its wait, and what was given is not lost; of
  * the queues of one choice exactly one gives it; a mutex is one owner's at a
- * time, and no waiter is forgotten, nor is a signal; and what is waited with may
- * be freed when that is over.
+ * time, and no waiter is forgotten, nor is a signal; and what is waited with
+ * may be freed when that is over.
  *
- * It is the real code, within locks that are the explorer's. Each thread is a worker with one task; while that is parked
- * its worker handles messages. Or it is no worker's.
+ * It is the real code, within locks that are the explorer's. Each thread is a
+ * worker with one task; while that is parked its worker handles messages. Or it
+ * is no worker's.
  */
 #include <string.h>
 
