@@ -229,12 +229,14 @@ enum { NR_KINDS = sizeof(kinds) / sizeof(*kinds) };
 static const struct kind *kind;
 static struct counter about_to_wait, gone_on;
 static int result;
+static char explained[256];
 
 static int wait_once(void *arg)
 {
 	(void)arg;
 	count(&about_to_wait);
 	result = kind->wait();
+	snprintf(explained, sizeof(explained), "%s", zs_explain(result));
 	if (result == 0)
 		assert_ok(kind->give_back());
 	count(&gone_on);
@@ -345,6 +347,8 @@ static int have_it_never_end(void *arg)
 	assert_ok(zs_nursery_spawn(nursery, wait_once, NULL));
 	assert_ok(zs_nursery_wait(nursery));
 	ck_assert_int_eq(result, -EDEADLK);
+	ck_assert_str_eq(explained, "nobody is left who could let the caller "
+				    "go on: a deadlock");
 	let_go_and_wait_again();
 	return 0;
 }

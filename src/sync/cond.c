@@ -43,7 +43,7 @@ ZS_PUBLIC int zs_cond_wait(struct zs_cond *cond, struct zs_mutex *mutex)
 	zs_mutex_unlock(mutex);
 	zs_wait(&waiter, &waiting_for_signal, &waiter);
 	zs_mutex_lock_deaf(mutex, worker);
-	return waiter.result;
+	return zs_gate_explain(waiter.result);
 }
 
 ZS_PUBLIC int zs_cond_signal(struct zs_cond *cond)

@@ -2,6 +2,9 @@
 /* What the primitives of zsync/sync.h have in common; called by them. */
 #include "sync/gate.h"
 
+#include <errno.h>
+
+#include "base/explain.h"
 #include "base/text.h"
 
 int zs_gate_check(struct zs_worker *worker)
@@ -11,13 +14,21 @@ int zs_gate_check(struct zs_worker *worker)
 	return zs_wait_check(worker);
 }
 
+int zs_gate_explain(int result)
+{
+	if (zs_likely(result != -EDEADLK))
+		return result;
+	return zs_explain_as(result, "nobody is left who could let the caller "
+				     "go on: a deadlock");
+}
+
 int zs_gate_wait(struct zs_gate *gate, struct zs_waiter *waiter,
 		 const struct zs_wait_type *type)
 {
 	zs_waiters_append(zs_gate_waiters(gate), waiter);
 	zs_gate_leave(gate);
 	zs_wait(waiter, type, waiter);
-	return waiter->result;
+	return zs_gate_explain(waiter->result);
 }
 
 void zs_gate_leave_and_wake(struct zs_gate *gate, const struct zs_wakes *wakes)

@@ -49,6 +49,9 @@ static ZS_ALWAYS_INLINE void zs_gate_leave(struct zs_gate *gate)
  * nothing yet. */
 int zs_gate_check(struct zs_worker *worker);
 
+/* Of a wait that is over; returns @result. */
+int zs_gate_explain(int result);
+
 /* The gate has been entered, and is left; *waiter waits at its end. Its result.
  */
 int zs_gate_wait(struct zs_gate *gate, struct zs_waiter *waiter,

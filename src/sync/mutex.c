@@ -158,7 +158,7 @@ static int lock_waiting(struct zs_mutex *mutex, struct zs_worker *worker,
 			return ret;
 		zs_wait(&waiter, type, &waiter);
 		if (waiter.result != LOST)
-			return waiter.result;
+			return zs_gate_explain(waiter.result);
 		/* A cancel found it on its way, and does not come again. */
 		if (waiter.wake.task && type->cancel)
 			error = zs_scope_error(waiter.wake.task->scope);
