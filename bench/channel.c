@@ -8,6 +8,7 @@
  * where the peer is there. What is wanted was measured on a machine where a
  * bare jump between two stacks takes 4.5 ns, so a jump is timed in each round,
  * too.
+ */
 #include "bench.h"
 
 #include <errno.h>
