@@ -95,59 +95,61 @@ int zs_chan_close(struct zs_chan *chan);
 /* Never waits. How many items it holds, a moment ago; -EINVAL for NULL. */
 ssize_t zs_chan_count(struct zs_chan *chan);
 
+/* A program need not use all of them. */
+#define ZS_CHAN_INLINE_ static inline __attribute__((__unused__))
+
 /*
  * A channel whose items the compiler checks. ZS_CHAN_DEFINE(jobs, struct job)
  * makes a type, struct jobs, which holds a channel, and the calls above for it:
  * jobs_create(&jobs, 128), jobs_send(jobs, &job), jobs_recv(jobs, &job) and so
  * on. It is copied freely, as a pointer is.
  */
-#define ZS_CHAN_DEFINE(name, type)                                            \
-	struct name {                                                         \
-		struct zs_chan *chan;                                         \
-	};                                                                    \
-	static inline int name##_create(struct name *c, size_t capacity)      \
-	{                                                                     \
-		return zs_chan_create(&c->chan, sizeof(type), capacity);      \
-	}                                                                     \
-	static inline int name##_destroy(struct name c)                       \
-	{                                                                     \
-		return zs_chan_destroy(c.chan);                               \
-	}                                                                     \
-	static inline int name##_send(struct name c, const type *item)        \
-	{                                                                     \
-		return zs_chan_send(c.chan, item);                            \
-	}                                                                     \
-	static inline int name##_recv(struct name c, type *item)              \
-	{                                                                     \
-		return zs_chan_recv(c.chan, item);                            \
-	}                                                                     \
-	static inline int name##_try_send(struct name c, const type *item)    \
-	{                                                                     \
-		return zs_chan_try_send(c.chan, item);                        \
-	}                                                                     \
-	static inline int name##_try_recv(struct name c, type *item)          \
-	{                                                                     \
-		return zs_chan_try_recv(c.chan, item);                        \
-	}                                                                     \
-	static inline ssize_t name##_send_many(struct name c,                 \
-					       const type *items,             \
-					       size_t number)                 \
-	{                                                                     \
-		return zs_chan_send_many(c.chan, items, number);              \
-	}                                                                     \
-	static inline ssize_t name##_recv_many(struct name c, type *items,    \
-					       size_t most)                   \
-	{                                                                     \
-		return zs_chan_recv_many(c.chan, items, most);                \
-	}                                                                     \
-	static inline int name##_close(struct name c)                         \
-	{                                                                     \
-		return zs_chan_close(c.chan);                                 \
-	}                                                                     \
-	static inline ssize_t name##_count(struct name c)                     \
-	{                                                                     \
-		return zs_chan_count(c.chan);                                 \
-	}                                                                     \
+#define ZS_CHAN_DEFINE(name, type)                                           \
+	struct name {                                                        \
+		struct zs_chan *chan;                                        \
+	};                                                                   \
+	ZS_CHAN_INLINE_ int name##_create(struct name *c, size_t capacity)   \
+	{                                                                    \
+		return zs_chan_create(&c->chan, sizeof(type), capacity);     \
+	}                                                                    \
+	ZS_CHAN_INLINE_ int name##_destroy(struct name c)                    \
+	{                                                                    \
+		return zs_chan_destroy(c.chan);                              \
+	}                                                                    \
+	ZS_CHAN_INLINE_ int name##_send(struct name c, const type *item)     \
+	{                                                                    \
+		return zs_chan_send(c.chan, item);                           \
+	}                                                                    \
+	ZS_CHAN_INLINE_ int name##_recv(struct name c, type *item)           \
+	{                                                                    \
+		return zs_chan_recv(c.chan, item);                           \
+	}                                                                    \
+	ZS_CHAN_INLINE_ int name##_try_send(struct name c, const type *item) \
+	{                                                                    \
+		return zs_chan_try_send(c.chan, item);                       \
+	}                                                                    \
+	ZS_CHAN_INLINE_ int name##_try_recv(struct name c, type *item)       \
+	{                                                                    \
+		return zs_chan_try_recv(c.chan, item);                       \
+	}                                                                    \
+	ZS_CHAN_INLINE_ ssize_t name##_send_many(                            \
+		struct name c, const type *items, size_t number)             \
+	{                                                                    \
+		return zs_chan_send_many(c.chan, items, number);             \
+	}                                                                    \
+	ZS_CHAN_INLINE_ ssize_t name##_recv_many(struct name c, type *items, \
+						 size_t most)                \
+	{                                                                    \
+		return zs_chan_recv_many(c.chan, items, most);               \
+	}                                                                    \
+	ZS_CHAN_INLINE_ int name##_close(struct name c)                      \
+	{                                                                    \
+		return zs_chan_close(c.chan);                                \
+	}                                                                    \
+	ZS_CHAN_INLINE_ ssize_t name##_count(struct name c)                  \
+	{                                                                    \
+		return zs_chan_count(c.chan);                                \
+	}                                                                    \
 	struct name /* and a semicolon */
 
 #ifdef __cplusplus
