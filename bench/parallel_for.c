@@ -78,7 +78,7 @@ static void *run_share(void *arg)
 
 static int run_split(uint32_t threads)
 {
-	struct share shares[THREADS_MOST];
+	struct share shares[THREADS_MOST] = { 0 };
 	uint32_t i;
 
 	for (i = 0; i < threads; i++) {
@@ -208,8 +208,7 @@ static struct bench_result *add_result(struct bench_report *report,
 		bench_series_add(&ratios, ns->values[i] / limit->values[i]);
 	snprintf(result->model, sizeof(result->model), "%s",
 		 who == OURS ? series->model : who_name[who]);
-	snprintf(result->label, sizeof(result->label),
-		 "10,000,000 items%s",
+	snprintf(result->label, sizeof(result->label), "10,000,000 items%s",
 		 who == ONE_THREAD ? ", 1 thread" : "");
 	snprintf(result->params, sizeof(result->params),
 		 "{\"items\": %d, \"workers\": %u}", LOOP_ITEMS,

@@ -126,8 +126,7 @@ START_TEST(whole_sheet_of_the_defaults)
 		"  dump_on_sigquit          0              default\n"
 		"  keep_sigsegv             0              default\n"
 		"  unguarded_stacks         0              default\n"
-		"  no_deadlock_check        0              default\n"
-		LEAKS);
+		"  no_deadlock_check        0              default\n" LEAKS);
 }
 END_TEST
 

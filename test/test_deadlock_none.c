@@ -293,18 +293,16 @@ int main(void)
 	Suite *suite = suite_create("deadlock_none");
 	TCase *none = tcase_create("none");
 
-		       tcase_add_test(none, wait_for_a_signal_is_none);
-		       tcase_add_test(none, opening_of_a_fifo_is_none);
-		       tcase_add_test(none, wait_for_a_child_process_is_none);
-		       tcase_add_test(none, sleep_is_none);
-		       tcase_add_test(none, wait_with_a_deadline_is_none);
-		       tcase_add_test(none, timer_whose_function_wakes_is_none);
-		       tcase_add_test(none, foreign_thread_may_end_a_wait);
-		       tcase_add_test(none, service_may_wait_for_ever);
-		       tcase_add_test(
-			       none,
-			       task_that_waits_beside_an_operation_is_none);
-		       tcase_add_test(none, flag_turns_it_off);
-		       suite_add_tcase(suite, none);
-		       return run_suite(suite);
+	tcase_add_test(none, wait_for_a_signal_is_none);
+	tcase_add_test(none, opening_of_a_fifo_is_none);
+	tcase_add_test(none, wait_for_a_child_process_is_none);
+	tcase_add_test(none, sleep_is_none);
+	tcase_add_test(none, wait_with_a_deadline_is_none);
+	tcase_add_test(none, timer_whose_function_wakes_is_none);
+	tcase_add_test(none, foreign_thread_may_end_a_wait);
+	tcase_add_test(none, service_may_wait_for_ever);
+	tcase_add_test(none, task_that_waits_beside_an_operation_is_none);
+	tcase_add_test(none, flag_turns_it_off);
+	suite_add_tcase(suite, none);
+	return run_suite(suite);
 }

@@ -37,12 +37,9 @@ static const struct public_call calls[] = {
 
 /* What is to be had of nothing. */
 static const char *const harmless[] = {
-	"zs_broadcast_destroy",
-	"zs_chan_destroy",
-	"zs_config_print",
-	"zs_dump",
-	"zs_runtime_destroy",
-	"zs_select",
+	"zs_broadcast_destroy", "zs_chan_destroy",
+	"zs_config_print",	"zs_dump",
+	"zs_runtime_destroy",	"zs_select",
 	"zs_watch_destroy",
 };
 

@@ -413,11 +413,14 @@ START_TEST(a_sum_is_the_same_on_any_number_of_workers)
 {
 	struct zs_config config = test_config();
 	double one = 0, many = 0;
+	uint64_t bits[2];
 
 	ck_assert_int_eq(run_task_with(&config, sum_fractions, &one), 0);
 	config.num_workers = (uint32_t)_i;
 	ck_assert_int_eq(run_task_with(&config, sum_fractions, &many), 0);
-	ck_assert_int_eq(memcmp(&one, &many, sizeof(one)), 0);
+	memcpy(&bits[0], &one, sizeof(one));
+	memcpy(&bits[1], &many, sizeof(many));
+	ck_assert_uint_eq(bits[0], bits[1]);
 	ck_assert(one > 12.0 && one < 12.1);
 }
 END_TEST

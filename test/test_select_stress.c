@@ -63,7 +63,7 @@ static void select_once(struct selector *self)
 	uint64_t *random = &self->random;
 	struct zs_select_case cases[CASES_MOST];
 	uint64_t sent = (uint64_t)self->number << 32 | self->next;
-	uint64_t items[CASES_MOST];
+	uint64_t items[CASES_MOST] = { 0 };
 	int number = 1 + (int)below(random, CASES_MOST), ret;
 	int64_t deadline_ns = ZS_SELECT_NOW;
 

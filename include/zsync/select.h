@@ -48,12 +48,12 @@ struct zs_select_case {
 		ZS_SELECT_KIND_RECV, 0, chan, item, -1, 0 \
 	}
 /* The item is only read. */
-#define ZS_SELECT_SEND(chan, item)                                          \
-	{                                                                   \
+#define ZS_SELECT_SEND(chan, item)                                             \
+	{                                                                      \
 		ZS_SELECT_KIND_SEND, 0, chan, (void *)(uintptr_t)(item), -1, 0 \
 	}
-#define ZS_SELECT_FD(fd, events)                              \
-	{                                                     \
+#define ZS_SELECT_FD(fd, events)                             \
+	{                                                    \
 		ZS_SELECT_KIND_FD, 0, NULL, NULL, fd, events \
 	}
 

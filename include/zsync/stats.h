@@ -66,7 +66,7 @@ struct zs_worker_stats {
 	 * longer than that. 0 without. */
 	uint64_t stalls;
 	uint64_t longest_stall_ns; /* a sum's: the longest of all */
-	uint64_t deadlocks; /* waits that were ended with -EDEADLK */
+	uint64_t deadlocks;	   /* waits that were ended with -EDEADLK */
 };
 
 /* Of the runtime's threads that carry out what can only block: those of one

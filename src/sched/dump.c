@@ -128,8 +128,8 @@ static ZS_RACY void add_reason(struct dump *dump, struct zs_scope *scope)
 	if (reason == ZS_CANCEL_NONE)
 		return;
 	zs_text_add(&dump->text, ", cancelled (");
-	zs_text_add(&dump->text, zs_cancel_reason_name(
-				     reason & ~ZS_SCOPE_INHERITED));
+	zs_text_add(&dump->text,
+		    zs_cancel_reason_name(reason & ~ZS_SCOPE_INHERITED));
 	zs_text_add(&dump->text, ")");
 }
 

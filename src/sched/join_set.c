@@ -405,7 +405,8 @@ static int await_push(struct zs_task *task, struct zs_set *set,
 
 	if (type->cancel && zs_scope_error(task->scope) < 0)
 		return zs_scope_error(task->scope);
-	set->wake = &wait.wake;
+	/* Until the task goes on, which ends this frame. */
+	set->wake = &wait.wake; /* cppcheck-suppress autoVariables */
 	/* release: publishes the wake to who takes the mark. */
 	if (atomic_compare_exchange_strong_explicit(&set->top, &none, WAITING,
 						    memory_order_release,

@@ -136,7 +136,7 @@ struct zs_worker {
 	struct zs_stack_pool stacks;
 	struct zs_slab tasks;
 	struct zs_slab scopes;
-	struct zs_slab requests; /* the io room's */
+	struct zs_slab requests;      /* the io room's */
 	struct zs_block_cache blocks; /* of its tasks' arenas */
 	uint64_t next_task_id;
 	uint64_t task_id_step; /* constant */
