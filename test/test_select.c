@@ -326,6 +326,135 @@ START_TEST(descriptor_that_is_never_ready_is_left_alone)
 }
 END_TEST
 
+static int select_closed(void *arg)
+{
+	struct zs_select_case one = ZS_SELECT_FD(ends[0], POLLIN);
+
+	(void)arg;
+	ck_assert_int_eq(zs_select(&one, 1, ZS_NEVER), 0);
+	ck_assert_int_eq(one.result, -ECANCELED);
+	return 0;
+}
+
+static int close_it(void *arg)
+{
+	(void)arg;
+	return zs_close(ends[0]);
+}
+
+START_TEST(descriptor_that_is_closed_is_ready)
+{
+	make_pipe(ends);
+	assert_ok(run_siblings(select_closed, close_it, NULL));
+	close(ends[1]);
+}
+END_TEST
+
+/* --- tokens and tasks --- */
+
+static int end_after_word(void *arg)
+{
+	uint64_t item;
+
+	(void)arg;
+	assert_ok(zs_chan_recv(chans[0], &item));
+	return (int)item;
+}
+
+static int send_word_in(void *arg)
+{
+	uint64_t item = 23;
+
+	(void)arg;
+	return zs_chan_send(chans[0], &item);
+}
+
+static int select_task(void *arg)
+{
+	struct zs_nursery nursery;
+	struct zs_task_handle handle;
+	int ended_with = 0;
+	uint64_t item;
+
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	assert_ok(zs_nursery_spawn_handle(nursery, &handle, NULL,
+					  end_after_word, NULL));
+	struct zs_select_case cases[] = {
+		ZS_SELECT_JOIN(handle, &ended_with),
+		ZS_SELECT_RECV(chans[1], &item),
+	};
+
+	ck_assert_int_eq(zs_select(cases, 2, ZS_SELECT_NOW), -EAGAIN);
+	/* Another case happens: the task is not joined by that. */
+	ck_assert_int_eq(zs_select(cases, 2, zs_now() + ZS_MILLISECOND),
+			 -ETIMEDOUT);
+	assert_ok(zs_nursery_spawn(nursery, send_word_in, NULL));
+	if (arg)
+		assert_ok(zs_task_wait(handle));
+	ck_assert_int_eq(zs_select(cases, 2, ZS_NEVER), 0);
+	ck_assert_int_eq(cases[0].result, 0);
+	ck_assert_int_eq(ended_with, 23);
+	/* Now it is. */
+	ck_assert_int_eq(zs_select(cases, 2, ZS_NEVER), 0);
+	ck_assert_int_eq(cases[0].result, -ESTALE);
+	return zs_nursery_wait(nursery);
+}
+
+START_TEST(end_of_a_task_is_a_case)
+{
+	make_chans(0);
+	assert_ok(run_task(select_task, _i ? chans : NULL));
+	unmake_chans();
+}
+END_TEST
+
+static struct zs_cancel_token token;
+
+static int hold_token(void *arg)
+{
+	uint64_t item = 0;
+
+	assert_ok(zs_cancel_token_open(&token, ZS_NEVER));
+	assert_ok(zs_chan_send(chans[1], &item));
+	ck_assert_int_eq(zs_chan_recv(chans[2], &item), -ECANCELED);
+	zs_cancel_token_close(token);
+	return arg != NULL;
+}
+
+static int select_token(void *arg)
+{
+	struct zs_nursery nursery;
+	uint64_t item = 0;
+
+	(void)arg;
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	assert_ok(zs_nursery_spawn(nursery, hold_token, NULL));
+	assert_ok(zs_chan_recv(chans[1], &item));
+	struct zs_select_case cases[] = {
+		ZS_SELECT_RECV(chans[0], &item),
+		ZS_SELECT_TOKEN(token),
+	};
+
+	ck_assert_int_eq(zs_select(cases, 2, zs_now() + ZS_MILLISECOND),
+			 -ETIMEDOUT);
+	assert_ok(zs_cancel_token_cancel(token));
+	ck_assert_int_eq(zs_select(cases, 2, ZS_NEVER), 1);
+	ck_assert(cases[1].result == ZS_CANCEL_REQUESTED ||
+		  cases[1].result == -ESTALE);
+	assert_ok(zs_nursery_wait(nursery));
+	ck_assert_int_eq(zs_select(cases, 2, ZS_NEVER), 1);
+	ck_assert_int_eq(cases[1].result, -ESTALE);
+	return 0;
+}
+
+START_TEST(cancel_of_a_token_is_a_case)
+{
+	make_chans(0);
+	assert_ok(run_task(select_token, NULL));
+	unmake_chans();
+}
+END_TEST
+
 /* --- threads and misuse --- */
 
 static void *select_in_thread(void *arg)
@@ -367,7 +496,7 @@ static int refuse(void *arg)
 {
 	struct zs_select_case cases[] = {
 		ZS_SELECT_RECV(chans[0], NULL),
-		{ 77, 0, NULL, NULL, -1, 0 },
+		{ .kind = 77 },
 	};
 
 	(void)arg;
@@ -406,6 +535,9 @@ static Suite *select_suite(void)
 			    2);
 	tcase_add_loop_test(tests, descriptor_is_a_case, 0, 2);
 	tcase_add_test(tests, descriptor_that_is_never_ready_is_left_alone);
+	tcase_add_test(tests, descriptor_that_is_closed_is_ready);
+	tcase_add_loop_test(tests, end_of_a_task_is_a_case, 0, 2);
+	tcase_add_test(tests, cancel_of_a_token_is_a_case);
 	tcase_add_test(tests, thread_selects_among_channels);
 	tcase_add_test(tests, bad_input_is_refused);
 	suite_add_tcase(suite, tests);

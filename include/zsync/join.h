@@ -48,6 +48,13 @@ int zs_nursery_spawn_handle(struct zs_nursery nursery,
  */
 int zs_task_join(struct zs_task_handle handle, int *result);
 
+/* The same, but what the task returned is left for a join. */
+int zs_task_wait(struct zs_task_handle handle);
+
+/* Task, of any worker of the runtime; never waits. 1 if it has ended and has
+ * not been joined, 0 if it has not ended; -ESTALE or -EXDEV as above. */
+int zs_task_has_ended(struct zs_task_handle handle);
+
 #ifdef __cplusplus
 }
 #endif

@@ -20,7 +20,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <zsync/cancel.h>
 #include <zsync/chan.h>
+#include <zsync/join.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -30,31 +32,61 @@ enum zs_select_kind {
 	ZS_SELECT_KIND_RECV,
 	ZS_SELECT_KIND_SEND,
 	ZS_SELECT_KIND_FD,
+	ZS_SELECT_KIND_TOKEN,
+	ZS_SELECT_KIND_JOIN,
 };
 
 struct zs_select_case {
 	uint32_t kind; /* enum zs_select_kind */
-	/* Set for the case that happened: 0, or -EPIPE if its channel is
-	 * closed; what is ready, for a descriptor, or a negative errno. */
+	/* Set for the case that happened. A channel: 0, or -EPIPE if it is
+	 * closed. A descriptor: what is ready, or a negative errno. A token:
+	 * why it is cancelled, an enum zs_cancel_reason, or -ESTALE if it is
+	 * closed. A task: 0, or -ESTALE if somebody else has joined it. */
 	int32_t result;
 	struct zs_chan *chan; /* NULL: this case never happens */
-	void *item;
-	int fd;	    /* negative: this case never happens */
-	int events; /* as for poll(2) */
+	void *item;	      /* of a join: int, what the task returned */
+	int fd;		      /* negative: this case never happens */
+	int events;	      /* as for poll(2) */
+	struct zs_cancel_token token;
+	struct zs_task_handle handle;
 };
 
-#define ZS_SELECT_RECV(chan, item)                        \
-	{                                                 \
-		ZS_SELECT_KIND_RECV, 0, chan, item, -1, 0 \
+#define ZS_SELECT_NO_TOKEN_ \
+	{                   \
+		NULL, 0     \
+	}
+#define ZS_SELECT_NO_HANDLE_  \
+	{                     \
+		NULL, NULL, 0 \
+	}
+
+#define ZS_SELECT_RECV(chan, item)                                \
+	{                                                         \
+		ZS_SELECT_KIND_RECV, 0, chan, item, -1, 0,        \
+			ZS_SELECT_NO_TOKEN_, ZS_SELECT_NO_HANDLE_ \
 	}
 /* The item is only read. */
-#define ZS_SELECT_SEND(chan, item)                                             \
-	{                                                                      \
-		ZS_SELECT_KIND_SEND, 0, chan, (void *)(uintptr_t)(item), -1, 0 \
+#define ZS_SELECT_SEND(chan, item)                                           \
+	{                                                                    \
+		ZS_SELECT_KIND_SEND, 0, chan, (void *)(uintptr_t)(item), -1, \
+			0, ZS_SELECT_NO_TOKEN_, ZS_SELECT_NO_HANDLE_         \
 	}
-#define ZS_SELECT_FD(fd, events)                             \
+#define ZS_SELECT_FD(fd, events)                                  \
+	{                                                         \
+		ZS_SELECT_KIND_FD, 0, NULL, NULL, fd, events,     \
+			ZS_SELECT_NO_TOKEN_, ZS_SELECT_NO_HANDLE_ \
+	}
+/* That a token is cancelled, or closed. */
+#define ZS_SELECT_TOKEN(token)                                     \
+	{                                                          \
+		ZS_SELECT_KIND_TOKEN, 0, NULL, NULL, -1, 0, token, \
+			ZS_SELECT_NO_HANDLE_                       \
+	}
+/* That a task has ended, which is joined by it; @result may be NULL. */
+#define ZS_SELECT_JOIN(handle, result)                       \
 	{                                                    \
-		ZS_SELECT_KIND_FD, 0, NULL, NULL, fd, events \
+		ZS_SELECT_KIND_JOIN, 0, NULL, result, -1, 0, \
+			ZS_SELECT_NO_TOKEN_, handle          \
 	}
 
 /* As a deadline: look, but do not wait. */
@@ -62,12 +94,13 @@ struct zs_select_case {
 
 /*
  * Any thread; outside a task it blocks the thread, and may have channels only.
+ * What is no channel is waited for by a task of the select's own.
  * Waits until one of the @number cases can happen, or until @deadline_ns, a
  * point in time, ZS_NEVER or ZS_SELECT_NOW. If several can, each is as likely
  * as the others. The number of the case that happened, whose result is set.
  * Else nothing has happened: -EAGAIN (none can now), -ETIMEDOUT (the deadline,
- * or that of the scope, has passed), -ECANCELED; -EPERM (a descriptor, outside
- * a task; a worker's thread without a task); -EINVAL; -ENOMEM, for what more
+ * or that of the scope, has passed), -ECANCELED; -EPERM (what is no channel,
+ * outside a task; a worker's thread without a task); -EINVAL; -ENOMEM, for what more
  * than ZS_SELECT_INLINE cases take.
  */
 int zs_select(struct zs_select_case *cases, size_t number, int64_t deadline_ns);

@@ -108,7 +108,8 @@ static const struct zs_wait_type told = {
 	.describe = describe_join,
 };
 
-/* Under the lock. 1: to be waited for; 0: it has ended, and is taken. */
+/* Under the lock. 1: to be waited for; 0: it has ended, and is taken unless
+ * that is not wanted. */
 static int take_or_watch(struct zs_task_handle handle, struct join_wait *wait)
 {
 	struct zs_outcome *outcome = handle.outcome;
@@ -119,6 +120,8 @@ static int take_or_watch(struct zs_task_handle handle, struct join_wait *wait)
 		return -ESTALE;
 	if (outcome->has_ended) {
 		wait->result = outcome->result;
+		if (wait->watcher.stays)
+			return 0;
 		zs_list_remove(&outcome->siblings);
 		zs_outcome_free(outcome);
 		return 0;
@@ -152,27 +155,63 @@ static int join(struct zs_task *task, struct zs_task_handle handle,
 	return wait->error < 0 ? zs_explain_none(wait->error) : 0;
 }
 
-ZS_PUBLIC int zs_task_join(struct zs_task_handle handle, int *result)
+static int check_handle(struct zs_task_handle handle,
+			const struct zs_task *task)
 {
-	struct zs_task *task = zs_worker_task();
-	struct join_wait wait = {
-		.watcher.tell = end_join,
-		.wake.task = task,
-		.outcome = handle.outcome,
-		.nursery = handle.scope,
-	};
-	int ret;
-
 	if (!task)
 		return zs_explain_none(-EPERM);
 	if (!handle.outcome || !handle.scope)
 		return zs_explain_none(-ESTALE);
 	if (handle.scope->worker->runtime != task->worker->runtime)
 		return zs_explain_as(-EXDEV, "the task is of another runtime");
+	return 0;
+}
+
+/* Does not take it if it @stays. */
+static int join_as(struct zs_task_handle handle, bool stays, int *result)
+{
+	struct zs_task *task = zs_worker_task();
+	struct join_wait wait = {
+		.watcher = { .tell = end_join, .stays = stays },
+		.wake.task = task,
+		.outcome = handle.outcome,
+		.nursery = handle.scope,
+	};
+	int ret = check_handle(handle, task);
+
+	if (ret < 0)
+		return ret;
 	if (!task->is_linked)
 		zs_scope_link(task);
 	ret = join(task, handle, &wait);
 	if (ret == 0 && result)
 		*result = wait.result;
 	return ret;
+}
+
+ZS_PUBLIC int zs_task_join(struct zs_task_handle handle, int *result)
+{
+	return join_as(handle, false, result);
+}
+
+ZS_PUBLIC int zs_task_wait(struct zs_task_handle handle)
+{
+	return join_as(handle, true, NULL);
+}
+
+ZS_PUBLIC int zs_task_has_ended(struct zs_task_handle handle)
+{
+	int ret = check_handle(handle, zs_worker_task());
+
+	if (ret < 0)
+		return ret;
+	zs_lock_children(handle.scope->worker);
+	/* relaxed: see take_or_watch(). */
+	if (atomic_load_explicit(&handle.outcome->generation,
+				 memory_order_relaxed) != handle.generation)
+		ret = -ESTALE;
+	else
+		ret = handle.outcome->has_ended;
+	zs_unlock_children(handle.scope->worker);
+	return ret < 0 ? zs_explain_none(ret) : ret;
 }

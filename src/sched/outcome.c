@@ -92,22 +92,23 @@ void zs_outcome_drop_all(struct zs_scope *nursery)
 
 /* --- the task --- */
 
-/* Under the lock. Those who wait for it have taken it. */
+/* Under the lock. Has any of those who wait for it taken it? */
 static bool tell_watchers(struct zs_outcome *outcome)
 {
 	struct zs_list *node = outcome->watchers.next, *next;
+	bool is_taken = false;
 
-	if (zs_list_empty(&outcome->watchers))
-		return false;
 	for (; node != &outcome->watchers; node = next) {
 		struct zs_watcher *watcher =
 			zs_container_of(node, struct zs_watcher, node);
 
 		next = node->next;
 		watcher->is_listed = false;
+		is_taken |= !watcher->stays;
 		watcher->tell(watcher, outcome->result);
 	}
-	return true;
+	zs_list_init(&outcome->watchers);
+	return is_taken;
 }
 
 static int end_handled(struct zs_outcome *outcome, int result)

@@ -20,7 +20,8 @@ struct zs_watcher {
 	 * @result is an enum zs_cancel_reason, or -ESTALE: closed. Where it
 	 * does not stay, the watcher is not the scope's any more. */
 	void (*tell)(struct zs_watcher *watcher, int result);
-	/* It is told of the close, too, if it was of a cancel. */
+	/* Of a scope: it is told of the close, too, if it was of a cancel. Of
+	 * an outcome: it does not take it. */
 	bool stays;
 	bool is_listed; /* under the lock */
 };

@@ -6,8 +6,8 @@
  * who selects has to wait at all channels at once: with all their locks, taken
  * in the order of their addresses, it tries once more, and puts a waiter of one
  * choice into each. Whoever takes one of them out later has to claim the choice
- * first, as have a deadline, a cancel and the descriptors; so one of all comes
- * to pass. Afterwards the others are taken back.
+ * first, as have a deadline, a cancel, and the tasks that wait for what is no
+ * channel; so one of all comes to pass. Afterwards the others are taken back.
  */
 #include "sync/select.h"
 
@@ -45,17 +45,12 @@ static uint32_t winner_of(struct zs_select *select)
 
 static bool has_chan(const struct zs_select_case *one)
 {
-	return one->kind != ZS_SELECT_KIND_FD && one->chan;
-}
-
-static bool has_fd(const struct zs_select_case *one)
-{
-	return one->kind == ZS_SELECT_KIND_FD && one->fd >= 0;
+	return one->kind <= ZS_SELECT_KIND_SEND && one->chan;
 }
 
 static int check_case(const struct zs_select_case *one, size_t number)
 {
-	if (one->kind > ZS_SELECT_KIND_FD)
+	if (one->kind > ZS_SELECT_KIND_JOIN)
 		return zs_explain_as(-EINVAL, "case %zu: %u is no kind", number,
 				     one->kind);
 	if (has_chan(one) && zs_chan_is_bad(one->chan, one->item))
@@ -81,8 +76,8 @@ static bool happens(struct zs_select_case *one)
 	struct zs_wakes wakes;
 	bool by_bias, does_happen;
 
-	if (has_fd(one))
-		return zs_select_fd_is_ready(one);
+	if (zs_select_is_other(one))
+		return zs_select_other_happens(one);
 	if (!has_chan(one))
 		return false;
 	zs_wakes_init(&wakes);
@@ -351,14 +346,21 @@ static int wait_for_one(struct zs_select *select, int64_t deadline_ns)
 	return result_of(select);
 }
 
-static int wait_with_fds(struct zs_select *select, int64_t deadline_ns)
+static int wait_with_others(struct zs_select *select, int64_t deadline_ns)
 {
-	int ret = zs_select_begin_fds(select);
+	struct zs_select_case *one;
+	int ret = zs_select_begin_others(select);
 
 	if (ret < 0)
 		return ret;
 	ret = wait_for_one(select, deadline_ns);
-	zs_select_end_fds(select);
+	zs_select_end_others(select);
+	if (ret < 0)
+		return ret;
+	one = &select->cases[ret];
+	/* It has ended, so that this does not wait. */
+	if (one->kind == ZS_SELECT_KIND_JOIN && one->result == 0)
+		one->result = zs_task_join(one->handle, one->item);
 	return ret;
 }
 
@@ -375,8 +377,8 @@ static int select_once(struct zs_select *select, int64_t deadline_ns)
 	if (deadline_ns == ZS_SELECT_NOW)
 		return zs_explain_none(-EAGAIN);
 	sort_by_address(select);
-	return select->num_fds > 0 ? wait_with_fds(select, deadline_ns) :
-				     wait_for_one(select, deadline_ns);
+	return select->num_others > 0 ? wait_with_others(select, deadline_ns) :
+					wait_for_one(select, deadline_ns);
 }
 
 static int select_with(struct zs_select_slot *slots,
@@ -393,11 +395,11 @@ static int select_with(struct zs_select_slot *slots,
 	for (i = 0; i < number; i++) {
 		if (has_chan(&cases[i]))
 			slots[select.num_chans++].order = i;
-		select.num_fds += has_fd(&cases[i]);
+		select.num_others += zs_select_is_other(&cases[i]);
 	}
-	if (select.num_fds > 0 && !zs_worker_task())
-		return zs_explain_as(-EPERM, "a select with a descriptor is "
-					     "for tasks only");
+	if (select.num_others > 0 && !zs_worker_task())
+		return zs_explain_as(-EPERM, "a select among more than "
+					     "channels is for tasks only");
 	return select_once(&select, deadline_ns);
 }
 
