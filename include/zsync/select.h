@@ -94,14 +94,14 @@ struct zs_select_case {
 
 /*
  * Any thread; outside a task it blocks the thread, and may have channels only.
- * What is no channel is waited for by a task of the select's own.
- * Waits until one of the @number cases can happen, or until @deadline_ns, a
- * point in time, ZS_NEVER or ZS_SELECT_NOW. If several can, each is as likely
- * as the others. The number of the case that happened, whose result is set.
- * Else nothing has happened: -EAGAIN (none can now), -ETIMEDOUT (the deadline,
- * or that of the scope, has passed), -ECANCELED; -EPERM (what is no channel,
- * outside a task; a worker's thread without a task); -EINVAL; -ENOMEM, for what more
- * than ZS_SELECT_INLINE cases take.
+ * What is no channel is waited for by a task of the select's own. Waits until
+ * one of the @number cases can happen, or until @deadline_ns, a point in time,
+ * ZS_NEVER or ZS_SELECT_NOW. If several can, each is as likely as the others.
+ * The number of the case that happened, whose result is set. Else nothing has
+ * happened: -EAGAIN (none can now), -ETIMEDOUT (the deadline, or that of the
+ * scope, has passed), -ECANCELED; -EPERM (what is no channel, outside a task; a
+ * worker's thread without a task); -EINVAL; -ENOMEM, for what more than
+ * ZS_SELECT_INLINE cases take.
  */
 int zs_select(struct zs_select_case *cases, size_t number, int64_t deadline_ns);
 
