@@ -58,7 +58,8 @@ START_TEST(ten_thousand_at_the_same_instant_go_on_once_each)
 	assert_ok(zs_chan_destroy(chan));
 	for (int i = 0; i < NR_WAITS; i++)
 		ck_assert_uint_eq(nr_ended[i], 1);
-	/* How long that takes is for a quiet machine to say: 10 ms is wanted. */
+	/* How long it takes is for a quiet machine to say: 10 ms is wanted.
+	 */
 	printf("chan_timeouts: the last of %d went on %.2f ms after the "
 	       "deadline\n",
 	       NR_WAITS, (double)(last_ns - deadline_ns) / 1e6);
