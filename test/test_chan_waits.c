@@ -256,6 +256,90 @@ START_TEST(cancel_that_comes_after_the_item_loses_nothing)
 }
 END_TEST
 
+static int send_four(void *arg)
+{
+	const uint64_t items[] = { 0, 1, 2, 3 };
+
+	*(ssize_t *)arg = numbers_send_many(numbers, items, 4);
+	return 0;
+}
+
+static int cancel_after_room(void *arg)
+{
+	struct zs_nursery nursery;
+	uint64_t item;
+
+	assert_ok(zs_nursery_open(&nursery, NULL));
+	assert_ok(zs_nursery_spawn(nursery, send_four, arg));
+	assert_ok(zs_yield());
+	/* Its wait for room is over, but it has not gone on. */
+	assert_ok(numbers_recv(numbers, &item));
+	assert_ok(zs_nursery_cancel(nursery));
+	ck_assert_int_eq(zs_nursery_wait(nursery), -ECANCELED);
+	return 0;
+}
+
+START_TEST(cancel_between_two_waits_of_a_call_ends_it)
+{
+	ssize_t sent = 0;
+
+	make_numbers(_i);
+	assert_ok(run_task(cancel_after_room, &sent));
+	ck_assert_int_eq(sent, 1 + _i);
+	unmake_numbers();
+}
+END_TEST
+
+/* --- others get their turn, beside another worker's --- */
+
+static struct counter has_run;
+
+static int run_once(void *arg)
+{
+	count(&has_run);
+	return arg != NULL;
+}
+
+static int hand_over_for_ever(void *arg)
+{
+	struct zs_nursery nursery;
+	uint64_t item = 0;
+
+	assert_ok(zs_nursery_open(
+		&nursery,
+		&(struct zs_nursery_options){ .flags = ZS_NURSERY_PINNED }));
+	assert_ok(zs_nursery_spawn(nursery, run_once, arg));
+	while (counted(&has_run) == 0) {
+		/* Until the thread waits, so that each is handed over. */
+		while (zs_chan_count(numbers.chan) > 0)
+			sched_yield();
+		assert_ok(numbers_send(numbers, &item));
+	}
+	assert_ok(numbers_close(numbers));
+	return zs_nursery_wait(nursery);
+}
+
+static void *receive_for_ever(void *arg)
+{
+	uint64_t item;
+
+	while (numbers_recv(numbers, &item) == 0)
+		;
+	return arg;
+}
+
+START_TEST(who_always_finds_a_receiver_lets_others_run)
+{
+	pthread_t thread;
+
+	make_numbers(64);
+	thread = start_thread(receive_for_ever, NULL);
+	assert_ok(run_task(hand_over_for_ever, NULL));
+	pthread_join(thread, NULL);
+	unmake_numbers();
+}
+END_TEST
+
 static Suite *chan_waits_suite(void)
 {
 	Suite *suite = suite_create("chan_waits");
@@ -276,6 +360,9 @@ static Suite *chan_waits_suite(void)
 	tcase_add_loop_test(tests,
 			    cancel_that_comes_after_the_item_loses_nothing, 0,
 			    NR_CAPACITIES);
+	tcase_add_loop_test(tests, cancel_between_two_waits_of_a_call_ends_it,
+			    0, 2);
+	tcase_add_test(tests, who_always_finds_a_receiver_lets_others_run);
 	suite_add_tcase(suite, tests);
 	return suite;
 }

@@ -127,6 +127,34 @@ START_TEST(closed_channel_is_ready_with_epipe)
 }
 END_TEST
 
+static int send_after_close(void *arg)
+{
+	uint64_t item = 4;
+	struct zs_select_case one = ZS_SELECT_RECV(chans[0], &item);
+
+	(void)arg;
+	assert_ok(zs_chan_send(chans[0], &item));
+	zs_chan_close(chans[0]);
+	ck_assert_int_eq(zs_select(&one, 1, ZS_NEVER), 0);
+	ck_assert_int_eq(one.result, 0);
+	/* The room that there is now is for nobody. */
+	ck_assert_int_eq(zs_chan_send(chans[0], &item), -EPIPE);
+	ck_assert_int_eq(zs_chan_try_send(chans[0], &item), -EPIPE);
+	ck_assert_int_eq(zs_chan_send_many(chans[0], &item, 1), -EPIPE);
+	return 0;
+}
+
+START_TEST(receive_from_a_closed_channel_opens_no_room)
+{
+	if (_i)
+		assert_ok(zs_chan_create_oneshot(&chans[0], sizeof(uint64_t)));
+	else
+		assert_ok(zs_chan_create(&chans[0], sizeof(uint64_t), 8));
+	assert_ok(run_task(send_after_close, NULL));
+	assert_ok(zs_chan_destroy(chans[0]));
+}
+END_TEST
+
 /* --- waiting --- */
 
 static int selected;
@@ -526,6 +554,8 @@ static Suite *select_suite(void)
 	tcase_add_loop_test(tests, case_that_is_ready_happens, 0, 2);
 	tcase_add_loop_test(tests, each_that_is_ready_is_as_likely, 0, 2);
 	tcase_add_test(tests, closed_channel_is_ready_with_epipe);
+	tcase_add_loop_test(tests, receive_from_a_closed_channel_opens_no_room,
+			    0, 2);
 	tcase_add_loop_test(tests, one_that_comes_later_ends_the_wait_at_all, 0,
 			    2);
 	tcase_add_test(tests, two_selects_meet);

@@ -42,7 +42,8 @@ struct zs_subscription {
  * ZS_BROADCAST_ITEM_MAX) or -ENOMEM. */
 int zs_broadcast_create(struct zs_broadcast **broadcast, size_t item_size,
 			size_t capacity);
-/* When nobody uses it any more; NULL is fine. 0, or -EBUSY: somebody waits. */
+/* When nobody uses it any more: all calls on it have returned, also those that
+ * a close has ended. NULL is fine. 0, or -EBUSY: somebody waits. */
 int zs_broadcast_destroy(struct zs_broadcast *broadcast);
 
 /* Never waits: the oldest item is dropped for it. 0, -EPIPE (closed) or
@@ -71,7 +72,8 @@ struct zs_watch;
 /* Makes a watch on a value of @size bytes, which is *initial at first, and its
  * version 1. 0, -EINVAL or -ENOMEM. */
 int zs_watch_create(struct zs_watch **watch, size_t size, const void *initial);
-/* When nobody uses it any more; NULL is fine. 0, or -EBUSY: somebody waits. */
+/* When nobody uses it any more: all calls on it have returned, also those that
+ * a close has ended. NULL is fine. 0, or -EBUSY: somebody waits. */
 int zs_watch_destroy(struct zs_watch *watch);
 
 /* Never waits. Another value, and a version that is higher by one. 0, -EPIPE

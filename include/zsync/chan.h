@@ -15,7 +15,8 @@
  * Items are received in the order in which they were sent, and who waits is
  * served in the order in which they began to. A call that has to wait is ended
  * by a cancel or by a deadline of its scope (zsync/cancel.h): then nothing was
- * sent or received by it, or all was and it returns 0.
+ * sent or received by it, or all was and it returns 0. A wait that nothing can
+ * end any more is -EDEADLK.
  *
  * Who may call: any thread. In a task a call parks the task, elsewhere it
  * blocks the thread; on a worker's thread outside a task, in a timer's
@@ -59,8 +60,9 @@ int zs_chan_create(struct zs_chan **chan, size_t item_size, size_t capacity);
  * other word. */
 int zs_chan_create_oneshot(struct zs_chan **chan, size_t item_size);
 
-/* Any thread, when nobody uses it any more. What it holds is dropped. 0, also
- * for NULL; -EBUSY: somebody waits in it; close it first. */
+/* Any thread, when nobody uses it any more: all calls on it have returned, also
+ * those that a close has ended. What it holds is dropped. 0, also for NULL;
+ * -EBUSY: somebody waits in it. */
 int zs_chan_destroy(struct zs_chan *chan);
 
 /* Copies *item into the channel; waits while it is full. 0, -EPIPE (closed),

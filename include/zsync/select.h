@@ -39,9 +39,11 @@ enum zs_select_kind {
 struct zs_select_case {
 	uint32_t kind; /* enum zs_select_kind */
 	/* Set for the case that happened. A channel: 0, or -EPIPE if it is
-	 * closed. A descriptor: what is ready, or a negative errno. A token:
-	 * why it is cancelled, an enum zs_cancel_reason, or -ESTALE if it is
-	 * closed. A task: 0, or -ESTALE if somebody else has joined it. */
+	 * closed. A descriptor: what is ready. A token: why it is cancelled, an
+	 * enum zs_cancel_reason, or -ESTALE if it is closed. A task, which is
+	 * not the calling one: 0, or -ESTALE if somebody else has joined it, or
+	 * its nursery is closed. Or another negative errno of the call that the
+	 * case stands for. */
 	int32_t result;
 	struct zs_chan *chan; /* NULL: this case never happens */
 	void *item;	      /* of a join: int, what the task returned */
@@ -101,7 +103,7 @@ struct zs_select_case {
  * happened: -EAGAIN (none can now), -ETIMEDOUT (the deadline, or that of the
  * scope, has passed), -ECANCELED; -EPERM (what is no channel, outside a task; a
  * worker's thread without a task); -EINVAL; -ENOMEM, for what more than
- * ZS_SELECT_INLINE cases take.
+ * ZS_SELECT_INLINE cases take, or a task that is to wait; -EDEADLK.
  */
 int zs_select(struct zs_select_case *cases, size_t number, int64_t deadline_ns);
 

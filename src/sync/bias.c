@@ -55,7 +55,9 @@ static void await_end(struct zs_bias *bias)
 	}
 }
 
-/* No lock is held meanwhile: who is inside one bias may have to end another. */
+/* No lock of this file's is held meanwhile: who ends one may be inside others,
+ * and hold their primitives' locks, of lower addresses all (see select.c). So
+ * all wait for what is of a higher address only, and for nobody in a ring. */
 static ZS_COLD void end(struct zs_bias *bias, struct zs_worker *owner)
 {
 	int saved_errno = errno;

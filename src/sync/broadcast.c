@@ -31,12 +31,20 @@ static unsigned char *place_of(struct zs_broadcast *broadcast, uint64_t number)
 	       number % broadcast->capacity * broadcast->item_size;
 }
 
+static void copy(const struct zs_broadcast *broadcast, void *to,
+		 const void *from)
+{
+	if (broadcast->item_size > 0)
+		memcpy(to, from, broadcast->item_size);
+}
+
 /* --- life --- */
 
 ZS_PUBLIC int zs_broadcast_create(struct zs_broadcast **broadcast,
 				  size_t item_size, size_t capacity)
 {
 	struct zs_broadcast *made;
+	int saved_errno = errno;
 	size_t bytes;
 
 	if (!broadcast || capacity == 0 || item_size > ZS_BROADCAST_ITEM_MAX)
@@ -48,6 +56,7 @@ ZS_PUBLIC int zs_broadcast_create(struct zs_broadcast **broadcast,
 	if (!__builtin_mul_overflow(item_size, capacity, &bytes) &&
 	    bytes <= PTRDIFF_MAX - sizeof(*made))
 		made = calloc(1, sizeof(*made) + bytes);
+	errno = saved_errno;
 	if (!made)
 		return zs_explain_as(-ENOMEM,
 				     "no memory for %zu items of %zu bytes",
@@ -68,8 +77,9 @@ ZS_PUBLIC int zs_broadcast_destroy(struct zs_broadcast *broadcast)
 	is_awaited = !zs_waiters_are_none(&broadcast->waiters);
 	zs_lock_release(&broadcast->lock);
 	if (is_awaited)
-		return zs_explain_as(-EBUSY, "somebody waits in the broadcast: "
-					     "zs_broadcast_close() it first");
+		return zs_explain_as(-EBUSY,
+				     "somebody waits in the broadcast: close "
+				     "it, and join them");
 	free(broadcast);
 	return 0;
 }
@@ -103,7 +113,7 @@ static void give(struct zs_broadcast *broadcast, const void *item,
 	struct zs_waiter *waiter;
 
 	while ((waiter = zs_waiters_take(&broadcast->waiters))) {
-		memcpy(waiter->item, item, broadcast->item_size);
+		copy(broadcast, waiter->item, item);
 		zs_wakes_add(wakes, waiter, 0);
 	}
 }
@@ -119,8 +129,7 @@ ZS_PUBLIC int zs_broadcast_send(struct zs_broadcast *broadcast,
 	zs_wakes_init(&wakes);
 	zs_lock_take(&broadcast->lock);
 	if (!broadcast->is_closed) {
-		memcpy(place_of(broadcast, broadcast->count), item,
-		       broadcast->item_size);
+		copy(broadcast, place_of(broadcast, broadcast->count), item);
 		broadcast->count++;
 		give(broadcast, item, &wakes);
 		ret = 0;
@@ -156,8 +165,7 @@ static int64_t receive(struct zs_subscription *subscription, void *item)
 	if (behind > broadcast->capacity)
 		missed = behind - broadcast->capacity;
 	subscription->next += missed;
-	memcpy(item, place_of(broadcast, subscription->next),
-	       broadcast->item_size);
+	copy(broadcast, item, place_of(broadcast, subscription->next));
 	subscription->next++;
 	return (int64_t)missed;
 }
@@ -203,9 +211,10 @@ static int64_t wait_for_one(struct zs_subscription *subscription, void *item)
 	zs_waiters_append(&broadcast->waiters, &waiter);
 	zs_lock_release(&broadcast->lock);
 	zs_wait(&waiter, &listening, &waiter);
-	if (waiter.result == 0)
-		subscription->next++;
-	return waiter.result;
+	if (waiter.result < 0)
+		return zs_explain_none(waiter.result);
+	subscription->next++;
+	return 0;
 }
 
 static bool is_bad_subscription(const struct zs_subscription *subscription,

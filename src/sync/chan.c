@@ -49,7 +49,8 @@ static void let_senders_go_on(struct zs_chan *chan, struct zs_wakes *wakes)
 {
 	struct zs_waiter *sender;
 
-	while (zs_chan_has_room(chan)) {
+	while (!zs_waiters_are_none(&chan->out.waiters) &&
+	       zs_chan_has_room(chan)) {
 		sender = zs_waiters_take(&chan->out.waiters);
 		if (!sender)
 			return;
@@ -178,7 +179,9 @@ ZS_NOINLINE int zs_chan_send_slowly(struct zs_chan *chan, const void *item,
 			       &sending, by_bias);
 	zs_chan_release_both(chan, by_bias);
 	zs_wakes_do(&wakes);
-	return explain(ret);
+	return ret == 0 && mode == ZS_CHAN_WAITS ?
+		       zs_wait_was_not_needed(zs_worker_self) :
+		       explain(ret);
 }
 
 ZS_NOINLINE int zs_chan_recv_slowly(struct zs_chan *chan, void *item,
@@ -194,7 +197,9 @@ ZS_NOINLINE int zs_chan_recv_slowly(struct zs_chan *chan, void *item,
 		return wait_at(chan, &chan->in, item, &receiving, by_bias);
 	zs_chan_release_both(chan, by_bias);
 	zs_wakes_do(&wakes);
-	return explain(ret);
+	return ret == 0 && mode == ZS_CHAN_WAITS ?
+		       zs_wait_was_not_needed(zs_worker_self) :
+		       explain(ret);
 }
 
 /* --- with one, or by the bias --- */

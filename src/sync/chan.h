@@ -147,7 +147,7 @@ static ZS_ALWAYS_INLINE void zs_chan_copy(const struct zs_chan *chan, void *to,
 {
 	if (chan->item_size == sizeof(uint64_t))
 		memcpy(to, from, sizeof(uint64_t));
-	else
+	else if (chan->item_size > 0)
 		memcpy(to, from, chan->item_size);
 }
 

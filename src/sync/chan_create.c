@@ -20,8 +20,10 @@ enum {
 static struct zs_segment *make_segment(const struct zs_chan *chan)
 {
 	size_t bytes = chan->per_segment * chan->stride;
+	int saved_errno = errno;
 	struct zs_segment *segment = malloc(sizeof(*segment) + bytes);
 
+	errno = saved_errno;
 	if (!segment)
 		return NULL;
 	segment->next = NULL;
@@ -89,6 +91,8 @@ bool zs_chan_find_room(struct zs_chan *chan)
 	struct zs_chan_end *in = &chan->in;
 	uint64_t room;
 
+	if (in->is_closed)
+		return false;
 	/* relaxed: written under this lock. acquire: the places have been
 	 * read. */
 	room = chan->capacity -
@@ -123,8 +127,8 @@ bool zs_chan_find_items(struct zs_chan *chan)
 /* --- life --- */
 
 /* When the runtime ends no task waits any more. A channel may outlive it. */
-static bool describe_leak(const struct zs_leak_entry *entry,
-			  struct zs_text *text)
+static ZS_RACY bool describe_leak(const struct zs_leak_entry *entry,
+				  struct zs_text *text)
 {
 	const struct zs_chan *chan =
 		zs_container_of(entry, struct zs_chan, leak);
@@ -174,6 +178,7 @@ ZS_PUBLIC int zs_chan_create(struct zs_chan **chan, size_t item_size,
 			     size_t capacity)
 {
 	struct zs_chan *made;
+	int saved_errno = errno;
 
 	if (!chan)
 		return zs_explain_none(-EINVAL);
@@ -183,6 +188,7 @@ ZS_PUBLIC int zs_chan_create(struct zs_chan **chan, size_t item_size,
 				     "ZS_CHAN_ITEM_MAX, %d: send a pointer",
 				     item_size, ZS_CHAN_ITEM_MAX);
 	made = aligned_alloc(ZS_CACHE_LINE, sizeof(*made));
+	errno = saved_errno;
 	if (!made)
 		return explain_memory(item_size, capacity);
 	memset(made, 0, sizeof(*made));
@@ -234,8 +240,9 @@ ZS_PUBLIC int zs_chan_destroy(struct zs_chan *chan)
 		     !zs_waiters_are_none(&chan->out.waiters);
 	zs_chan_release_both(chan, by_bias);
 	if (is_awaited)
-		return zs_explain_as(-EBUSY, "somebody waits in the channel: "
-					     "zs_chan_close() it first");
+		return zs_explain_as(-EBUSY,
+				     "somebody waits in the channel: close it, "
+				     "and join them");
 	zs_leaks_remove(&chan->leak);
 	free_segments(chan);
 	free(chan);

@@ -48,8 +48,11 @@ ZS_PUBLIC ssize_t zs_chan_send_many(struct zs_chan *chan, const void *items,
 			break;
 		next = (const unsigned char *)items + done * chan->item_size;
 		ret = zs_chan_send_slowly(chan, next, ZS_CHAN_WAITS);
-		if (ret == 0)
-			done++;
+		if (ret < 0)
+			break;
+		done++;
+		/* A cancel that came when the wait was over already. */
+		ret = zs_wait_check(worker);
 	}
 	zs_wait_was_not_needed(worker);
 	return done > 0 ? (ssize_t)done : ret;

@@ -408,8 +408,8 @@ ZS_PUBLIC int zs_select(struct zs_select_case *cases, size_t number,
 {
 	struct zs_select_slot few[ZS_SELECT_INLINE], *many;
 	struct zs_worker *worker = zs_worker_self;
+	int ret, saved_errno = errno;
 	size_t i;
-	int ret;
 
 	if ((!cases && number > 0) || number > INT32_MAX)
 		return zs_explain_none(-EINVAL);
@@ -425,6 +425,7 @@ ZS_PUBLIC int zs_select(struct zs_select_case *cases, size_t number,
 		ret = select_with(few, cases, (uint32_t)number, deadline_ns);
 	} else {
 		many = malloc(number * sizeof(*many));
+		errno = saved_errno;
 		if (!many)
 			return zs_explain_as(-ENOMEM, "no memory for %zu cases",
 					     number);

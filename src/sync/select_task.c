@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <poll.h>
 
+#include "base/explain.h"
 #include "sync/select.h"
 #include "zsync/cancel.h"
 #include "zsync/join.h"
@@ -95,10 +96,18 @@ static int watch(void *arg)
 	struct zs_select_case *one = &select->cases[watch->number];
 	int ret = await(one);
 
-	if ((ret < 0 && zs_cancel_reason() != ZS_CANCEL_NONE) ||
-	    !zs_select_claim(select, watch->number))
+	if (ret < 0 && zs_cancel_reason() != ZS_CANCEL_NONE)
 		return 0;
-	one->result = ret;
+	/* Which of those that wait here is found first does not matter. */
+	if (ret == -EDEADLK) {
+		if (!zs_select_claim(select, ZS_SELECT_BY_CANCEL))
+			return 0;
+		select->waiter.result = ret;
+	} else {
+		if (!zs_select_claim(select, watch->number))
+			return 0;
+		one->result = ret;
+	}
 	zs_task_wake_anywhere(&select->waiter.wake);
 	return 0;
 }
@@ -130,7 +139,11 @@ int zs_select_begin_others(struct zs_select *select)
 		zs_select_claim(select, ZS_SELECT_BY_CANCEL);
 		zs_select_end_others(select);
 	}
-	return ret;
+	return ret == -EAGAIN ? zs_explain_as(-ENOMEM,
+					      "no task can be had to wait for "
+					      "a case: %s",
+					      zs_explain(ret)) :
+				ret;
 }
 
 void zs_select_end_others(struct zs_select *select)

@@ -104,13 +104,12 @@ bool zs_wait_until(struct zs_waiter *waiter, int64_t deadline_ns)
 	/* acquire: the result, and what was handed over. */
 	while (!(is_over = atomic_load_explicit(&waiter->is_over,
 						memory_order_acquire))) {
-		int64_t left_ns = deadline_ns;
+		int64_t now_ns = zs_clock_ns(), left_ns;
 		struct timespec left;
 
-		if (deadline_ns != ZS_NEVER)
-			left_ns -= zs_clock_ns();
-		if (left_ns <= 0)
+		if (deadline_ns <= now_ns)
 			break;
+		left_ns = deadline_ns - now_ns;
 		left.tv_sec = left_ns / ZS_SECOND;
 		left.tv_nsec = left_ns % ZS_SECOND;
 		zs_word_wait(&waiter->is_over, 0,

@@ -26,6 +26,7 @@ ZS_PUBLIC int zs_watch_create(struct zs_watch **watch, size_t size,
 			      const void *initial)
 {
 	struct zs_watch *made;
+	int saved_errno = errno;
 
 	if (!watch || size > ZS_BROADCAST_ITEM_MAX || (!initial && size > 0))
 		return zs_explain_as(-EINVAL,
@@ -33,6 +34,7 @@ ZS_PUBLIC int zs_watch_create(struct zs_watch **watch, size_t size,
 				     "%d bytes",
 				     ZS_BROADCAST_ITEM_MAX);
 	made = calloc(1, sizeof(*made) + size);
+	errno = saved_errno;
 	if (!made)
 		return zs_explain_none(-ENOMEM);
 	made->size = size;
@@ -53,8 +55,9 @@ ZS_PUBLIC int zs_watch_destroy(struct zs_watch *watch)
 	is_awaited = !zs_waiters_are_none(&watch->waiters);
 	zs_lock_release(&watch->lock);
 	if (is_awaited)
-		return zs_explain_as(-EBUSY, "somebody waits in the watch: "
-					     "zs_watch_close() it first");
+		return zs_explain_as(-EBUSY,
+				     "somebody waits in the watch: close it, "
+				     "and join them");
 	free(watch);
 	return 0;
 }
@@ -174,7 +177,8 @@ static int64_t wait_for_another(struct zs_watch *watch, void *value)
 	zs_waiters_append(&watch->waiters, &waiter);
 	zs_lock_release(&watch->lock);
 	zs_wait(&waiter, &watching, &waiter);
-	return waiter.result < 0 ? waiter.result : (int64_t)waiter.amount;
+	return waiter.result < 0 ? zs_explain_none(waiter.result) :
+				   (int64_t)waiter.amount;
 }
 
 ZS_PUBLIC int64_t zs_watch_await(struct zs_watch *watch, int64_t seen,
