@@ -53,6 +53,30 @@ static bool is_harmless(const char *name)
 	return false;
 }
 
+#if defined(__aarch64__)
+#define IS_AARCH64 true
+#else
+#define IS_AARCH64 false
+#endif
+
+/* Where more than two words are handed over by their address, zeros are not a
+ * handle but none. */
+static const char *const by_address[] = {
+	"zs_task_has_ended",
+	"zs_task_join",
+	"zs_task_wait",
+};
+
+static bool is_left_out(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(by_address) / sizeof(by_address[0]); i++)
+		if (IS_AARCH64 && !strcmp(by_address[i], name))
+			return true;
+	return false;
+}
+
 static const struct public_call *under_test;
 
 #if defined(__clang__)
@@ -79,6 +103,8 @@ START_TEST(call_with_zeros_outside_a_task_is_an_error)
 	ck_assert_int_gt(NR_CALLS, 40);
 	for (int i = 0; i < NR_CALLS; i++) {
 		under_test = &calls[i];
+		if (is_left_out(under_test->name))
+			continue;
 		child = run_child(call_with_zeros);
 		ck_assert_msg(exited_with(child, 0), "%s: status %#x: %s",
 			      calls[i].name, (unsigned int)child->status,

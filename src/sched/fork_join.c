@@ -101,7 +101,7 @@ static bool is_stealable(const struct zs_fork *fork)
 
 	while (scope != fork->scope && scope != fork->forker->nursery)
 		scope = scope->outer;
-	return scope == fork->scope && !scope->is_pinned;
+	return scope == fork->scope && !zs_scope_is_kept(scope, fork->forker);
 }
 
 /* One more task of the fork's scope: false if that is cancelled. */

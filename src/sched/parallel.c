@@ -227,7 +227,8 @@ static int run_loop(struct zs_task *task, struct loop *loop)
 
 	loop->num_parts =
 		divide_up(count_items(loop->begin, loop->end), loop->grain);
-	if (worker->alone || loop->num_parts == 1)
+	if (worker->alone || loop->num_parts == 1 ||
+	    zs_scope_is_kept(task->scope, task))
 		return run_parts(loop);
 	return run_with_helpers(worker, task, loop);
 }

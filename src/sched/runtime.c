@@ -443,9 +443,10 @@ ZS_PUBLIC int zs_runtime_stop(struct zs_runtime *runtime, int64_t deadline_ns)
 	if (zs_runtime_phase(runtime) == ZS_RUNTIME_CREATED)
 		set_phase(runtime, ZS_RUNTIME_STOPPED);
 	pthread_mutex_unlock(&runtime->start_lock);
-	count_stopper(runtime, deadline_ns, 1);
 	pthread_mutex_lock(&runtime->lock);
 	ask_to_stop(runtime);
+	/* Not before: who is counted does nothing else. */
+	count_stopper(runtime, deadline_ns, 1);
 	if (zs_embed_is_ours(runtime)) {
 		pthread_mutex_unlock(&runtime->lock);
 		zs_embed_drive(runtime, deadline_ns);

@@ -134,6 +134,16 @@ struct zs_scope {
 };
 static_assert(sizeof(struct zs_scope) <= 192, "three cache lines");
 
+/* Has a nursery of @task from @scope, in its chain, to its own been pinned?
+ * Then what it starts there stays on its worker. */
+static inline bool zs_scope_is_kept(const struct zs_scope *scope,
+				    const struct zs_task *task)
+{
+	while (scope != task->nursery && !scope->is_pinned)
+		scope = scope->outer;
+	return scope->is_pinned;
+}
+
 /* Without a handle's check, by the scope's own worker or by who knows that it
  * is open. relaxed: whoever acts on it does so by compare-exchange. */
 static ZS_ALWAYS_INLINE uint64_t zs_scope_state(const struct zs_scope *scope)
