@@ -42,7 +42,8 @@ static bool can_start_thread(void)
 	pthread_attr_destroy(&attributes);
 	if (error == 0)
 		pthread_join(thread, NULL);
-	return error == 0;
+	/* Another error is of this thread's stack, not of any limit. */
+	return error != EAGAIN;
 }
 
 /*
