@@ -57,8 +57,10 @@ static int run_with(struct zs_broadcast *news)
 		{ .name = "who is quick", .begin = &at_once },
 		{ .name = "who is slow", .begin = &late },
 	};
+	/* On the publisher's worker nobody who is ready is late. */
+	const struct zs_nursery_options here = { .flags = ZS_NURSERY_PINNED };
 	struct zs_nursery nursery;
-	int ended, ret = zs_nursery_open(&nursery, NULL);
+	int ended, ret = zs_nursery_open(&nursery, &here);
 
 	if (ret < 0)
 		return ret;
@@ -93,12 +95,8 @@ static int run(void *arg)
 
 int main(void)
 {
-	/* On one worker nobody who is ready is late. */
-	struct zs_config config = zs_config_default();
-	int ret;
+	int ret = zs_run(NULL, run, NULL);
 
-	config.num_workers = 1;
-	ret = zs_run(&config, run, NULL);
 	if (ret < 0)
 		fprintf(stderr, "pub_sub: %s\n", zs_explain(ret));
 	return ret < 0;
