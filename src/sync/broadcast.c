@@ -11,17 +11,14 @@
 #include <string.h>
 
 #include "base/explain.h"
-#include "base/text.h"
-#include "sync/lock.h"
-#include "sync/wait.h"
+#include "sync/gate.h"
 
 struct zs_broadcast {
-	struct zs_lock lock;
+	struct zs_gate gate; /* of what is not constant */
 	bool is_closed;
 	size_t item_size; /* constant */
 	size_t capacity;  /* constant */
 	uint64_t count;	  /* items sent */
-	struct zs_waiters waiters;
 	unsigned char items[];
 };
 
@@ -73,9 +70,9 @@ ZS_PUBLIC int zs_broadcast_destroy(struct zs_broadcast *broadcast)
 
 	if (!broadcast)
 		return 0;
-	zs_lock_take(&broadcast->lock);
-	is_awaited = !zs_waiters_are_none(&broadcast->waiters);
-	zs_lock_release(&broadcast->lock);
+	zs_gate_enter(&broadcast->gate);
+	is_awaited = !zs_gate_is_clear(&broadcast->gate);
+	zs_gate_leave(&broadcast->gate);
 	if (is_awaited)
 		return zs_explain_as(-EBUSY,
 				     "somebody waits in the broadcast: close "
@@ -91,11 +88,10 @@ ZS_PUBLIC int zs_broadcast_close(struct zs_broadcast *broadcast)
 	if (!broadcast)
 		return zs_explain_none(-EINVAL);
 	zs_wakes_init(&wakes);
-	zs_lock_take(&broadcast->lock);
+	zs_gate_enter(&broadcast->gate);
 	broadcast->is_closed = true;
-	zs_wakes_add_all(&wakes, &broadcast->waiters, -EPIPE);
-	zs_lock_release(&broadcast->lock);
-	zs_wakes_do(&wakes);
+	zs_wakes_add_all(&wakes, zs_gate_waiters(&broadcast->gate), -EPIPE);
+	zs_gate_leave_and_wake(&broadcast->gate, &wakes);
 	return 0;
 }
 
@@ -112,7 +108,7 @@ static void give(struct zs_broadcast *broadcast, const void *item,
 {
 	struct zs_waiter *waiter;
 
-	while ((waiter = zs_waiters_take(&broadcast->waiters))) {
+	while ((waiter = zs_waiters_take(zs_gate_waiters(&broadcast->gate)))) {
 		copy(broadcast, waiter->item, item);
 		zs_wakes_add(wakes, waiter, 0);
 	}
@@ -127,15 +123,14 @@ ZS_PUBLIC int zs_broadcast_send(struct zs_broadcast *broadcast,
 	if (is_bad(broadcast, item))
 		return zs_explain_none(-EINVAL);
 	zs_wakes_init(&wakes);
-	zs_lock_take(&broadcast->lock);
+	zs_gate_enter(&broadcast->gate);
 	if (!broadcast->is_closed) {
 		copy(broadcast, place_of(broadcast, broadcast->count), item);
 		broadcast->count++;
 		give(broadcast, item, &wakes);
 		ret = 0;
 	}
-	zs_lock_release(&broadcast->lock);
-	zs_wakes_do(&wakes);
+	zs_gate_leave_and_wake(&broadcast->gate, &wakes);
 	return ret < 0 ? zs_explain_none(ret) : 0;
 }
 
@@ -147,9 +142,9 @@ ZS_PUBLIC int zs_broadcast_subscribe(struct zs_broadcast *broadcast,
 	if (!broadcast || !subscription)
 		return zs_explain_none(-EINVAL);
 	subscription->broadcast = broadcast;
-	zs_lock_take(&broadcast->lock);
+	zs_gate_enter(&broadcast->gate);
 	subscription->next = broadcast->count;
-	zs_lock_release(&broadcast->lock);
+	zs_gate_leave(&broadcast->gate);
 	return 0;
 }
 
@@ -170,33 +165,13 @@ static int64_t receive(struct zs_subscription *subscription, void *item)
 	return (int64_t)missed;
 }
 
-static void cancel(struct zs_task *task)
-{
-	/* The task's own, on its stack: const only for those who look on. */
-	struct zs_waiter *waiter =
-		(struct zs_waiter *)(uintptr_t)task->waits_on;
-	struct zs_broadcast *broadcast = waiter->primitive;
-	bool is_in_time;
-
-	zs_lock_take(&broadcast->lock);
-	is_in_time = waiter->is_queued;
-	if (is_in_time)
-		zs_waiters_remove(&broadcast->waiters, waiter);
-	zs_lock_release(&broadcast->lock);
-	if (is_in_time)
-		zs_wait_cancel(waiter);
-}
-
 static ZS_RACY void describe(const void *object, struct zs_text *text)
 {
-	const struct zs_waiter *waiter = object;
-
-	zs_text_add(text, "an item of broadcast ");
-	zs_text_add_hex(text, (uintptr_t)waiter->primitive);
+	zs_gate_describe(object, text, "an item of broadcast ");
 }
 
 static const struct zs_wait_type listening = {
-	.cancel = cancel,
+	.cancel = zs_gate_cancel,
 	.describe = describe,
 };
 
@@ -205,16 +180,14 @@ static int64_t wait_for_one(struct zs_subscription *subscription, void *item)
 {
 	struct zs_broadcast *broadcast = subscription->broadcast;
 	struct zs_waiter waiter;
+	int ret;
 
-	zs_waiter_init(&waiter, zs_worker_self, broadcast);
+	zs_waiter_init(&waiter, zs_worker_self, &broadcast->gate);
 	waiter.item = item;
-	zs_waiters_append(&broadcast->waiters, &waiter);
-	zs_lock_release(&broadcast->lock);
-	zs_wait(&waiter, &listening, &waiter);
-	if (waiter.result < 0)
-		return zs_explain_none(waiter.result);
-	subscription->next++;
-	return 0;
+	ret = zs_gate_wait(&broadcast->gate, &waiter, &listening);
+	if (ret == 0)
+		subscription->next++;
+	return ret == -EPIPE ? zs_explain_none(ret) : ret;
 }
 
 static bool is_bad_subscription(const struct zs_subscription *subscription,
@@ -234,11 +207,11 @@ ZS_PUBLIC int64_t zs_subscription_recv(struct zs_subscription *subscription,
 	ret = zs_wait_check(worker);
 	if (ret < 0)
 		return ret;
-	zs_lock_take(&subscription->broadcast->lock);
+	zs_gate_enter(&subscription->broadcast->gate);
 	ret = receive(subscription, item);
 	if (ret == -EAGAIN)
 		return wait_for_one(subscription, item);
-	zs_lock_release(&subscription->broadcast->lock);
+	zs_gate_leave(&subscription->broadcast->gate);
 	zs_wait_was_not_needed(worker);
 	return ret < 0 ? zs_explain_none((int)ret) : ret;
 }
@@ -250,8 +223,8 @@ ZS_PUBLIC int64_t zs_subscription_try_recv(struct zs_subscription *subscription,
 
 	if (is_bad_subscription(subscription, item))
 		return zs_explain_none(-EINVAL);
-	zs_lock_take(&subscription->broadcast->lock);
+	zs_gate_enter(&subscription->broadcast->gate);
 	ret = receive(subscription, item);
-	zs_lock_release(&subscription->broadcast->lock);
+	zs_gate_leave(&subscription->broadcast->gate);
 	return ret < 0 ? zs_explain_none((int)ret) : ret;
 }

@@ -6,17 +6,14 @@
 #include <string.h>
 
 #include "base/explain.h"
-#include "base/text.h"
-#include "sync/lock.h"
-#include "sync/wait.h"
+#include "sync/gate.h"
 #include "zsync/broadcast.h"
 
 struct zs_watch {
-	struct zs_lock lock;
+	struct zs_gate gate; /* of what is not constant */
 	bool is_closed;
 	size_t size; /* constant */
 	int64_t version;
-	struct zs_waiters waiters;
 	unsigned char value[];
 };
 
@@ -51,9 +48,9 @@ ZS_PUBLIC int zs_watch_destroy(struct zs_watch *watch)
 
 	if (!watch)
 		return 0;
-	zs_lock_take(&watch->lock);
-	is_awaited = !zs_waiters_are_none(&watch->waiters);
-	zs_lock_release(&watch->lock);
+	zs_gate_enter(&watch->gate);
+	is_awaited = !zs_gate_is_clear(&watch->gate);
+	zs_gate_leave(&watch->gate);
 	if (is_awaited)
 		return zs_explain_as(-EBUSY,
 				     "somebody waits in the watch: close it, "
@@ -69,11 +66,10 @@ ZS_PUBLIC int zs_watch_close(struct zs_watch *watch)
 	if (!watch)
 		return zs_explain_none(-EINVAL);
 	zs_wakes_init(&wakes);
-	zs_lock_take(&watch->lock);
+	zs_gate_enter(&watch->gate);
 	watch->is_closed = true;
-	zs_wakes_add_all(&wakes, &watch->waiters, -EPIPE);
-	zs_lock_release(&watch->lock);
-	zs_wakes_do(&wakes);
+	zs_wakes_add_all(&wakes, zs_gate_waiters(&watch->gate), -EPIPE);
+	zs_gate_leave_and_wake(&watch->gate, &wakes);
 	return 0;
 }
 
@@ -95,7 +91,7 @@ static void give(struct zs_watch *watch, struct zs_wakes *wakes)
 {
 	struct zs_waiter *waiter;
 
-	while ((waiter = zs_waiters_take(&watch->waiters))) {
+	while ((waiter = zs_waiters_take(zs_gate_waiters(&watch->gate)))) {
 		copy(watch, waiter->item, watch->value);
 		waiter->amount = (uint64_t)watch->version;
 		zs_wakes_add(wakes, waiter, 0);
@@ -110,15 +106,14 @@ ZS_PUBLIC int zs_watch_set(struct zs_watch *watch, const void *value)
 	if (is_bad(watch, value))
 		return zs_explain_none(-EINVAL);
 	zs_wakes_init(&wakes);
-	zs_lock_take(&watch->lock);
+	zs_gate_enter(&watch->gate);
 	if (!watch->is_closed) {
 		copy(watch, watch->value, value);
 		watch->version++;
 		give(watch, &wakes);
 		ret = 0;
 	}
-	zs_lock_release(&watch->lock);
-	zs_wakes_do(&wakes);
+	zs_gate_leave_and_wake(&watch->gate, &wakes);
 	return ret < 0 ? zs_explain_none(ret) : 0;
 }
 
@@ -128,42 +123,22 @@ ZS_PUBLIC int64_t zs_watch_get(struct zs_watch *watch, void *value)
 
 	if (is_bad(watch, value))
 		return zs_explain_none(-EINVAL);
-	zs_lock_take(&watch->lock);
+	zs_gate_enter(&watch->gate);
 	copy(watch, value, watch->value);
 	version = watch->version;
-	zs_lock_release(&watch->lock);
+	zs_gate_leave(&watch->gate);
 	return version;
 }
 
 /* --- waiting --- */
 
-static void cancel(struct zs_task *task)
-{
-	/* The task's own, on its stack: const only for those who look on. */
-	struct zs_waiter *waiter =
-		(struct zs_waiter *)(uintptr_t)task->waits_on;
-	struct zs_watch *watch = waiter->primitive;
-	bool is_in_time;
-
-	zs_lock_take(&watch->lock);
-	is_in_time = waiter->is_queued;
-	if (is_in_time)
-		zs_waiters_remove(&watch->waiters, waiter);
-	zs_lock_release(&watch->lock);
-	if (is_in_time)
-		zs_wait_cancel(waiter);
-}
-
 static ZS_RACY void describe(const void *object, struct zs_text *text)
 {
-	const struct zs_waiter *waiter = object;
-
-	zs_text_add(text, "another value of watch ");
-	zs_text_add_hex(text, (uintptr_t)waiter->primitive);
+	zs_gate_describe(object, text, "another value of watch ");
 }
 
 static const struct zs_wait_type watching = {
-	.cancel = cancel,
+	.cancel = zs_gate_cancel,
 	.describe = describe,
 };
 
@@ -171,14 +146,14 @@ static const struct zs_wait_type watching = {
 static int64_t wait_for_another(struct zs_watch *watch, void *value)
 {
 	struct zs_waiter waiter;
+	int ret;
 
-	zs_waiter_init(&waiter, zs_worker_self, watch);
+	zs_waiter_init(&waiter, zs_worker_self, &watch->gate);
 	waiter.item = value;
-	zs_waiters_append(&watch->waiters, &waiter);
-	zs_lock_release(&watch->lock);
-	zs_wait(&waiter, &watching, &waiter);
-	return waiter.result < 0 ? zs_explain_none(waiter.result) :
-				   (int64_t)waiter.amount;
+	ret = zs_gate_wait(&watch->gate, &waiter, &watching);
+	if (ret == 0)
+		return (int64_t)waiter.amount;
+	return ret == -EPIPE ? zs_explain_none(ret) : ret;
 }
 
 ZS_PUBLIC int64_t zs_watch_await(struct zs_watch *watch, int64_t seen,
@@ -193,13 +168,13 @@ ZS_PUBLIC int64_t zs_watch_await(struct zs_watch *watch, int64_t seen,
 	ret = zs_wait_check(worker);
 	if (ret < 0)
 		return ret;
-	zs_lock_take(&watch->lock);
+	zs_gate_enter(&watch->gate);
 	version = watch->version;
 	if (version == seen && !watch->is_closed)
 		return wait_for_another(watch, value);
 	if (version != seen)
 		copy(watch, value, watch->value);
-	zs_lock_release(&watch->lock);
+	zs_gate_leave(&watch->gate);
 	zs_wait_was_not_needed(worker);
 	return version != seen ? version : zs_explain_none(-EPIPE);
 }
