@@ -12,9 +12,8 @@
  */
 #include "zsync/interval.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdbool.h>
 
 #include "base/clock.h"
@@ -23,9 +22,8 @@
 #include "sched/scope.h"
 #include "sched/task.h"
 #include "sched/worker.h"
+#include "sync/lock.h"
 #include "zsync/time.h"
-
-enum { SPINS_MOST = 100 };
 
 #define BURST_MAX (UINT64_C(1) << 62)
 
@@ -43,30 +41,17 @@ struct zs_rate_waiter {
 	bool is_told;
 };
 
-static_assert(sizeof(_Atomic uint32_t) == sizeof(uint32_t),
-	      "C++ programs know it as a plain word");
-
-/* --- the lock: for some instructions at a time, none of which waits --- */
+static_assert(sizeof(struct zs_lock) == sizeof(uint32_t),
+	      "the public header knows it as a plain word");
 
 static void lock(struct zs_rate_limiter *limiter)
 {
-	_Atomic uint32_t *word = (_Atomic uint32_t *)&limiter->lock;
-	int spins = 0;
-
-	/* acquire: pairs with the release in unlock(). */
-	while (atomic_exchange_explicit(word, 1, memory_order_acquire) != 0) {
-		if (spins++ < SPINS_MOST)
-			zs_task_relax();
-		else
-			sched_yield();
-	}
+	zs_lock_take((struct zs_lock *)&limiter->lock);
 }
 
 static void unlock(struct zs_rate_limiter *limiter)
 {
-	/* release: publishes all that the lock guards. */
-	atomic_store_explicit((_Atomic uint32_t *)&limiter->lock, 0,
-			      memory_order_release);
+	zs_lock_release((struct zs_lock *)&limiter->lock);
 }
 
 /* --- tokens --- */
