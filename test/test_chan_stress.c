@@ -14,32 +14,20 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "stress.h"
-#include "workers.h"
+#include "sides.h"
 
 enum {
 	SEEDS = 150,
 	SEEDS_A_RUNTIME = 10,
 	STUCK_SECONDS = 10,
-	MOST = 4,	/* on either side */
-	ITEMS = 60,	/* of each sender */
-	AT_ONCE = 5,	/* by the calls for many */
-	MAX_CALLS = 20, /* in one scope */
-	LATEST_NS = 50000,
+	MOST = 4,    /* on either side */
+	ITEMS = 60,  /* of each sender */
+	AT_ONCE = 5, /* by the calls for many */
 };
 
 struct item {
 	uint32_t sender;
 	uint32_t number;
-};
-
-/* One who sends or receives. The token is what others cancel it by. */
-struct side {
-	uint64_t random;
-	uint32_t number;
-	pthread_mutex_t lock;
-	bool has_token;
-	struct zs_cancel_token token;
 };
 
 static struct zs_chan *chan;
@@ -50,40 +38,7 @@ static _Atomic uint32_t nr_sending, nr_receiving;
 /* By its sender; by whoever receives it. */
 static bool is_sent[MOST + 1][ITEMS];
 static _Atomic uint32_t received[MOST + 1][ITEMS];
-static uint64_t nr_ended, nr_items;
-
-/* --- scopes that end at random --- */
-
-static void open_scope(struct side *side)
-{
-	struct zs_cancel_token token;
-	int64_t deadline_ns = ZS_NEVER;
-
-	if (below(&side->random, 3) == 0)
-		deadline_ns = zs_now() + below(&side->random, LATEST_NS);
-	assert_ok(zs_cancel_token_open(&token, deadline_ns));
-	pthread_mutex_lock(&side->lock);
-	side->token = token;
-	side->has_token = true;
-	pthread_mutex_unlock(&side->lock);
-}
-
-static void close_scope(struct side *side)
-{
-	pthread_mutex_lock(&side->lock);
-	side->has_token = false;
-	pthread_mutex_unlock(&side->lock);
-	if (zs_cancel_token_close(side->token) < 0)
-		__atomic_fetch_add(&nr_ended, 1, __ATOMIC_RELAXED);
-}
-
-static void cancel_scope(struct side *side)
-{
-	pthread_mutex_lock(&side->lock);
-	if (side->has_token)
-		zs_cancel_token_cancel(side->token);
-	pthread_mutex_unlock(&side->lock);
-}
+static uint64_t nr_items;
 
 /* --- sending and receiving --- */
 
@@ -185,17 +140,12 @@ static int sender(void *arg)
 	struct side *side = arg;
 	uint32_t done = 0;
 
+	open_side(side);
 	while (done < ITEMS) {
-		uint32_t calls = 1 + below(&side->random, MAX_CALLS);
-
-		open_scope(side);
-		while (calls-- > 0 && done < ITEMS) {
-			done += send_some(side, done);
-			if (below(&side->random, 4) == 0)
-				zs_yield();
-		}
-		close_scope(side);
+		done += send_some(side, done);
+		turn_side(side);
 	}
+	close_side(side);
 	end_sending();
 	return 0;
 }
@@ -204,40 +154,26 @@ static int receiver(void *arg)
 {
 	uint32_t next[MOST + 1] = { 0 };
 	struct side *side = arg;
-	int ret = 0;
 
-	while (ret == 0) {
-		uint32_t calls = 1 + below(&side->random, MAX_CALLS);
-
-		open_scope(side);
-		while (calls-- > 0 && ret == 0) {
-			ret = recv_some(side, next);
-			if (below(&side->random, 4) == 0)
-				zs_yield();
-		}
-		close_scope(side);
-	}
-	atomic_fetch_sub_explicit(&nr_receiving, 1, memory_order_acq_rel);
+	open_side(side);
+	while (recv_some(side, next) == 0)
+		turn_side(side);
+	close_side(side);
+	if (!side->is_thread)
+		atomic_fetch_sub_explicit(&nr_receiving, 1,
+					  memory_order_acq_rel);
 	return 0;
 }
 
 static void *send_in_thread(void *arg)
 {
-	struct side *side = arg;
-	uint32_t done = 0;
-
-	while (done < ITEMS)
-		done += send_some(side, done);
-	end_sending();
+	sender(arg);
 	return NULL;
 }
 
 static void *recv_in_thread(void *arg)
 {
-	uint32_t next[MOST + 1] = { 0 };
-
-	while (recv_some(arg, next) == 0)
-		;
+	receiver(arg);
 	return NULL;
 }
 
@@ -248,21 +184,14 @@ static int canceller(void *arg)
 
 	/* acquire: it has closed its scope. */
 	while (atomic_load_explicit(&nr_receiving, memory_order_acquire) > 0) {
-		cancel_scope(&senders[below(&random, nr_senders)]);
-		cancel_scope(&receivers[below(&random, nr_receivers)]);
-		assert_ok(zs_sleep(below(&random, LATEST_NS)));
+		cancel_side(&senders[below(&random, nr_senders)]);
+		cancel_side(&receivers[below(&random, nr_receivers)]);
+		assert_ok(zs_sleep(below(&random, SIDE_LATEST_NS)));
 	}
 	return 0;
 }
 
 /* --- trials --- */
-
-static void init_side(struct side *side, uint32_t number, uint64_t *random)
-{
-	side->random = next_random(random) | 1;
-	side->number = number;
-	side->has_token = false;
-}
 
 static void make_trial(uint64_t *random)
 {
@@ -280,6 +209,8 @@ static void make_trial(uint64_t *random)
 		init_side(&senders[i], i, random);
 		init_side(&receivers[i], i, random);
 	}
+	senders[MOST].is_thread = true;
+	receivers[MOST].is_thread = true;
 	memset(is_sent, 0, sizeof(is_sent));
 	memset((void *)received, 0, sizeof(received));
 	atomic_store(&nr_sending, nr_senders + has_sending_thread);
@@ -361,10 +292,11 @@ START_TEST(nothing_is_lost_doubled_or_out_of_order)
 		assert_ok(run_task_on((uint32_t)_i, run_trials, &seeds));
 	}
 	printf("chan_stress: %d workers, %llu items, %llu scopes ended early\n",
-	       _i, (unsigned long long)nr_items, (unsigned long long)nr_ended);
+	       _i, (unsigned long long)nr_items,
+	       (unsigned long long)nr_scopes_ended);
 	fflush(stdout);
 	/* Else nothing was tried. */
-	ck_assert_uint_ge(nr_ended, num_seeds / 10);
+	ck_assert_uint_ge(nr_scopes_ended, num_seeds / 10);
 }
 END_TEST
 
